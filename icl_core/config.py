@@ -1,0 +1,184 @@
+"""The experiment's table and its variants, checked before anything is trained.
+
+Everything a run depends on is a field of :class:`Config`; two runs with equal configs have equal
+weights. The values given as defaults are the source experiment's, or ours where it is silent.
+"""
+
+import ast
+import hashlib
+from typing import Annotated, Literal, NamedTuple
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+ENCODINGS = {"none": "", "sinusoidal": "SPE", "learned": "LPE"}
+MASKS = {"none": "", "causal": "CM"}
+
+
+class ConfigError(ValueError):
+    """Names every bad parameter: its value, the accepted range and what to do."""
+
+
+class Variant(NamedTuple):
+    """An encoding × a mask."""
+
+    encoding: str
+    mask: str
+
+    @property
+    def name(self) -> str:
+        """The variant's name everywhere: ``SPE + CM``, ``LPE``, …, ``none``."""
+        parts = (ENCODINGS[self.encoding], MASKS[self.mask])
+        return " + ".join(part for part in parts if part) or "none"
+
+
+VARIANTS = {v.name: v for v in (Variant(e, m) for e in ENCODINGS for m in MASKS)}
+ABLATIONS = {
+    "1_position_and_mask": ("SPE + CM", "LPE + CM", "CM", "SPE", "LPE", "none"),
+}
+
+Count = Annotated[int, Field(strict=True, ge=1)]
+
+
+class Config(BaseModel):
+    """One run: every variant of an ablation at one (b, seed). Raises :class:`ConfigError`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    ablation: Literal[tuple(ABLATIONS)] = "1_position_and_mask"
+    b: Annotated[int, Field(strict=True, ge=1, le=100)] = 1  # loop iterations
+    seed: Annotated[int, Field(strict=True, ge=0, lt=2**32)] = 0
+    variants: tuple[str, ...] = Field((), validate_default=True)  # () is all of the ablation's
+    n_layers: Annotated[int, Field(strict=True, ge=1, le=100)] = 2
+    n_heads: Count = 4
+    width: Annotated[int, Field(strict=True, ge=2, le=8192)] = 64  # hidden dimension
+    mlp_width: Count = 256
+    d: Annotated[int, Field(strict=True, ge=1, le=1000)] = 5  # dimension of x
+    n_examples: Annotated[int, Field(strict=True, ge=1, le=10_000)] = 63
+    batch_size: Count = 64  # prompts a step
+    lr: Annotated[float, Field(strict=True, gt=0, le=100, allow_inf_nan=False)] = 5e-4
+    steps: Annotated[int, Field(strict=True, ge=1, le=10_000_000)] = 10_000
+    log_every: Count = 100  # steps between two rows of curves.csv
+    curve_prompts: Count = 512  # prompts behind the target error of curves.csv
+    evaluation_prompts: Count = 1280  # prompts behind errors.csv
+    device: str = "cpu"
+
+    def __init__(self, **parameters):
+        try:
+            super().__init__(**parameters)
+        except ValidationError as error:
+            raise ConfigError(_explain(error)) from None
+
+    @field_validator("variants", mode="before")
+    @classmethod
+    def _known_variants(cls, names, info):
+        of_ablation = ABLATIONS.get(info.data.get("ablation"), ())
+        names = tuple(names) or of_ablation
+        unknown = [name for name in names if name not in of_ablation]
+        if unknown or len(set(names)) < len(names):
+            raise ValueError(f"each of {', '.join(of_ablation)} at most once; unknown: {unknown}")
+        return names
+
+    @field_validator("width")
+    @classmethod
+    def _even_width(cls, width, info):
+        heads = info.data.get("n_heads", 1)
+        if width % heads or width % 2:
+            raise ValueError(f"an even number that n_heads = {heads} divides")
+        return width
+
+    @field_validator("steps", "log_every")
+    @classmethod
+    def _log_every_divides_steps(cls, value, info):
+        if info.field_name == "log_every" and info.data.get("steps", value) % value:
+            raise ValueError(f"a divisor of steps = {info.data['steps']}")
+        return value
+
+    @field_validator("curve_prompts", "evaluation_prompts")
+    @classmethod
+    def _curve_prompts_are_evaluation_prompts(cls, value, info):
+        if info.field_name == "evaluation_prompts" and value < info.data.get("curve_prompts", 1):
+            raise ValueError(f"at least curve_prompts = {info.data['curve_prompts']}")
+        return value
+
+    @field_validator("device")
+    @classmethod
+    def _device_is_there(cls, device):
+        there = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+        if device not in there and not (device == "cuda" and len(there) > 1):
+            raise ValueError(f"one of {', '.join(there)}, which are what this machine has")
+        return device
+
+    @property
+    def stack(self) -> tuple[Variant, ...]:
+        """The variants, in order."""
+        return tuple(VARIANTS[name] for name in self.variants)
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens in a prompt: x_1 y_1 … x_n y_n x_q."""
+        return 2 * self.n_examples + 1
+
+    @property
+    def name(self) -> str:
+        """The run's name among those of its ablation."""
+        return f"b{self.b}-seed{self.seed}"
+
+    def comparable(self) -> dict:
+        """What all runs that are compared must share: all but b, the seed and the device."""
+        return self.model_dump(mode="json", exclude={"b", "seed", "device"})
+
+    def digest(self) -> str:
+        """SHA-256 of the parameters, to tell whether a checkpoint belongs to this run."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+
+def _explain(error: ValidationError) -> str:
+    """One line a problem: the parameter, its value, what is accepted."""
+    lines = []
+    for problem in error.errors():
+        name = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            fields = ", ".join(Config.model_fields)
+            lines.append(f"{name}: no such parameter; the parameters are {fields}")
+        else:
+            accepted = problem["msg"].removeprefix("Value error, ")
+            accepted = accepted.removeprefix("Input should be ")
+            lines.append(f"{name} = {problem['input']!r}: must be {_range(name) or accepted}")
+    count = f"{len(lines)} bad parameter{'s' if len(lines) > 1 else ''}"
+    return f"{count}, nothing was trained:\n  " + "\n  ".join(lines)
+
+
+def _range(name: str) -> str:
+    """The declared range of a numeric field, in words; '' where there is none to name."""
+    field = Config.model_fields.get(name)
+    bounds = {}
+    for meta in field.metadata if field else ():
+        for key, sign in (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<")):
+            if getattr(meta, key, None) is not None:
+                bounds[sign] = getattr(meta, key)
+    kind = "an integer" if field and field.annotation is int else "a finite number"
+    return " ".join([kind, " and ".join(f"{s} {v}" for s, v in bounds.items())]) if bounds else ""
+
+
+def notebook_parameters(namespace: dict) -> dict:
+    """The parameters that a notebook's namespace holds, misspelt ones included.
+
+    A parameters cell is one that only assigns. Those right before the running cell (the
+    notebook's own, then the one that papermill injects) say which names were meant as
+    parameters, so that ``sed = 3`` is refused rather than ignored.
+    """
+    meant = set()
+    for source in reversed(namespace["In"][:-1]):
+        try:
+            body = ast.parse(source).body
+        except SyntaxError:
+            break
+        if not body or not all(isinstance(node, ast.Assign | ast.AnnAssign) for node in body):
+            break
+        targets = [
+            t for node in body for t in getattr(node, "targets", [getattr(node, "target", 0)])
+        ]
+        meant |= {target.id for target in targets if isinstance(target, ast.Name)}
+    known = set(Config.model_fields) & namespace.keys()
+    return {name: namespace[name] for name in sorted(meant | known)}

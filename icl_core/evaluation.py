@@ -1,0 +1,144 @@
+"""The target task: the error of the answer to the query, of models and of reference solvers."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy import stats
+
+from icl_core.config import Config
+from icl_core.model import QUERY, X_TOKENS, LoopedTransformer
+from icl_core.sampler import BOOTSTRAP, Prompts, generator
+
+CHUNK = 64  # prompts in one forward pass; bounds the memory
+
+
+@torch.no_grad()
+def target_errors(
+    model: LoopedTransformer,
+    prompts: Prompts,
+    ks: Sequence[int],
+    loops: int | None = None,
+    one_pass: bool | None = None,
+) -> np.ndarray:
+    """(V, K, B): (ŷ_q - y_q)² / d with k examples before the query, for each k in ks.
+
+    The prompt is cut after x_{k+1}, which then is the query, so that no later token can leak.
+    Under a causal mask nothing can, and one pass over the whole prompt gives all k at once;
+    one_pass = None takes it wherever every variant of the stack has that mask.
+    """
+    causal = all(variant.mask == "causal" for variant in model.variants)
+    one_pass = causal and len(ks) > 1 if one_pass is None else one_pass
+    device = next(model.parameters()).device
+    chunks = []
+    for tokens, answers in zip(prompts.tokens.split(CHUNK), prompts.answers.split(CHUNK)):
+        tokens, answers = tokens.to(device), answers.to(device)
+        if one_pass:
+            predictions = model(tokens, X_TOKENS, loops)[-1][:, :, list(ks)]
+        else:
+            cut = [model(tokens[:, : 2 * k + 1], QUERY, loops)[-1] for k in ks]
+            predictions = torch.cat(cut, dim=-1)
+        errors = (predictions - answers[:, list(ks)]) ** 2 / tokens.shape[-1]
+        chunks.append(errors.transpose(1, 2).cpu())
+    return torch.cat(chunks, dim=-1).double().numpy()
+
+
+def bootstrap_mean(errors: np.ndarray, resamples: int = 1000) -> tuple[np.ndarray, np.ndarray]:
+    """95 % percentile interval of the mean over the last axis (prompts); seeded.
+
+    errors: (…, B) -> low, high: (…). Every row uses the same resamples, so rows are paired.
+    """
+    n = errors.shape[-1]
+    counts = generator(BOOTSTRAP, 0).multinomial(n, np.full(n, 1 / n), size=resamples)
+    means = errors @ counts.T / n
+    return np.quantile(means, 0.025, axis=-1), np.quantile(means, 0.975, axis=-1)
+
+
+def errors_table(
+    model: LoopedTransformer, prompts: Prompts, ks: Sequence[int], loops: int
+) -> pd.DataFrame:
+    """Tidy rows (variant, loops, k, error, low, high): mean over prompts and its interval."""
+    errors = target_errors(model, prompts, ks, loops)
+    low, high = bootstrap_mean(errors)
+    mean = errors.mean(axis=-1)
+    return pd.DataFrame(
+        [
+            (variant.name, loops, k, mean[v, i], low[v, i], high[v, i])
+            for v, variant in enumerate(model.variants)
+            for i, k in enumerate(ks)
+        ],
+        columns=["variant", "loops", "k", "error", "low", "high"],
+    )
+
+
+def interval_over_runs(values: Sequence[float]) -> tuple[float, float, float]:
+    """Mean over runs and its 95 % Student-t interval; (mean, nan, nan) below two runs.
+
+    With the three to twenty runs of a grid, a percentile bootstrap over runs is too narrow; t,
+    on values that are already paired differences (or log ratios), keeps its level.
+    """
+    values = np.asarray(values, dtype=float)
+    mean = float(values.mean()) if len(values) else float("nan")
+    if len(values) < 2:
+        return mean, float("nan"), float("nan")
+    half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    return mean, float(mean - half), float(mean + half)
+
+
+def least_squares(x: np.ndarray, y: np.ndarray, query: np.ndarray) -> np.ndarray:
+    """ŵ = X⁺ y, the minimum-norm solution where k < d; exact for k ≥ d without noise."""
+    return np.einsum("bd,bdk,bk->b", query, np.linalg.pinv(x), y)
+
+
+def ridge(x: np.ndarray, y: np.ndarray, query: np.ndarray, penalty: float = 0.1) -> np.ndarray:
+    """ŵ = (Xᵀ X + λ I)⁻¹ Xᵀ y with λ = 0.1 (our choice)."""
+    gram = x.swapaxes(1, 2) @ x + penalty * np.eye(x.shape[-1])
+    w = np.linalg.solve(gram, x.swapaxes(1, 2) @ y[..., None])
+    return (query[:, None] @ w)[:, 0, 0]
+
+
+def averaging(x: np.ndarray, y: np.ndarray, query: np.ndarray) -> np.ndarray:
+    """ŵ = mean of x_i y_i (Garg et al. 2022, §3); zero without examples."""
+    return np.einsum("bd,bkd,bk->b", query, x, y) / max(x.shape[1], 1)
+
+
+def nearest_neighbours(
+    x: np.ndarray, y: np.ndarray, query: np.ndarray, neighbours: int = 3
+) -> np.ndarray:
+    """Mean answer of the 3 examples nearest to the query (Garg et al. 2022, §3); zero without."""
+    if not x.shape[1]:
+        return np.zeros(len(query))
+    distance = ((x - query[:, None]) ** 2).sum(-1)
+    nearest = np.argsort(distance, axis=1, kind="stable")[:, :neighbours]
+    return np.take_along_axis(y, nearest, axis=1).mean(axis=1)
+
+
+def zero(x: np.ndarray, y: np.ndarray, query: np.ndarray) -> np.ndarray:
+    """ŷ = 0, which scores E y² / d = 1."""
+    return np.zeros(len(query))
+
+
+REFERENCE_SOLVERS = {
+    "least squares": least_squares,
+    "ridge": ridge,
+    "averaging": averaging,
+    "3 nearest neighbours": nearest_neighbours,
+    "zero": zero,
+}
+
+
+def reference_errors(prompts: Prompts, ks: Sequence[int]) -> pd.DataFrame:
+    """Tidy rows (solver, k, error): mean over prompts of (ŷ_q - y_q)² / d, in float64."""
+    x, y = prompts.tokens[:, 0::2].double().numpy(), prompts.answers.double().numpy()
+    rows = []
+    for name, solve in REFERENCE_SOLVERS.items():
+        for k in ks:
+            residual = solve(x[:, :k], y[:, :k], x[:, k]) - y[:, k]
+            rows.append((name, k, (residual**2).mean() / x.shape[-1]))
+    return pd.DataFrame(rows, columns=["solver", "k", "error"])
+
+
+def all_ks(config: Config) -> range:
+    """k = 0 … n_examples."""
+    return range(config.n_examples + 1)

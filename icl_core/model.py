@@ -1,0 +1,240 @@
+"""The looped transformer, its encodings and its masks: the whole model.
+
+Shapes, everywhere below
+    V  variants in the stack      L  tokens in a prompt, 2 n + 1
+    B  prompts in a batch         R  rows (tokens) that a result is wanted for
+    D  width                      H  attention heads
+    d  dimension of x             T  loop iterations
+
+Every weight has a leading variant axis, so a stack of V variants is one model of V independent
+transformers. A further encoding is one class and one line in ENCODINGS; a further mask one line
+in MASKS; both get their name in config.py.
+"""
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from icl_core.config import Config, Variant
+from icl_core.sampler import WEIGHTS, generator
+
+ALL = slice(None)
+X_TOKENS = slice(None, None, 2)
+QUERY = slice(-1, None)
+
+
+class Linear(nn.Module):
+    """x W + b, one (W, b) a variant; x: (V, …, in) -> (V, …, out)."""
+
+    def __init__(self, n_variants: int, n_in: int, n_out: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(n_variants, n_in, n_out))
+        self.bias = nn.Parameter(torch.zeros(n_variants, 1, n_out))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.baddbmm(self.bias, x.flatten(1, -2), self.weight)
+        return y.unflatten(1, x.shape[1:-1])
+
+
+class LayerNorm(nn.Module):
+    """(x - mean) / √(variance + 1e-5) · gain + bias over the last axis, a gain and bias a variant."""
+
+    def __init__(self, n_variants: int, width: int):
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(n_variants, 1, 1, width))
+        self.bias = nn.Parameter(torch.zeros(n_variants, 1, 1, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(self.gain) == 1:  # the fused kernel knows one gain only
+            return F.layer_norm(x, x.shape[-1:], self.gain.flatten(), self.bias.flatten())
+        return torch.addcmul(self.bias, F.layer_norm(x, x.shape[-1:]), self.gain)
+
+
+class Attention(nn.Module):
+    """softmax(q kᵀ / √(D / H) + bias) v for the wanted rows (Vaswani et al. 2017, eq. 1)."""
+
+    def __init__(self, n_variants: int, width: int, n_heads: int):
+        super().__init__()
+        self.n_heads = n_heads
+        self.query = Linear(n_variants, width, width)
+        self.key_value = Linear(n_variants, width, 2 * width)
+        self.out = Linear(n_variants, width, width)
+
+    def forward(self, z: Tensor, score_bias: Tensor | None, rows: slice) -> Tensor:
+        q = self._split(self.query(z[:, :, rows]))  # (V B, H, R, D / H)
+        k, v = (self._split(half) for half in self.key_value(z).chunk(2, dim=-1))
+        if score_bias is not None:
+            score_bias = score_bias[..., rows, :]
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=score_bias)
+        return self.out(mixed.transpose(1, 2).flatten(2).unflatten(0, z.shape[:2]))
+
+    def _split(self, x: Tensor) -> Tensor:
+        """(V, B, R, D) -> (V B, H, R, D / H)."""
+        return x.flatten(0, 1).unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
+
+
+class Block(nn.Module):
+    """GPT-2's: z + attention(LN(z)), then z + MLP(LN(z)), tanh-approximated GELU, no dropout."""
+
+    def __init__(self, n_variants: int, config: Config):
+        super().__init__()
+        self.norm_1 = LayerNorm(n_variants, config.width)
+        self.attention = Attention(n_variants, config.width, config.n_heads)
+        self.norm_2 = LayerNorm(n_variants, config.width)
+        self.mlp_in = Linear(n_variants, config.width, config.mlp_width)
+        self.mlp_out = Linear(n_variants, config.mlp_width, config.width)
+
+    def forward(self, z: Tensor, score_bias: Tensor | None, rows: slice = ALL) -> Tensor:
+        z = z[:, :, rows] + self.attention(self.norm_1(z), score_bias, rows)
+        return z + self.mlp_out(F.gelu(self.mlp_in(self.norm_2(z)), approximate="tanh"))
+
+
+class NoEncoding(nn.Module):
+    """p = 0."""
+
+    def __init__(self, n_variants: int, config: Config):
+        super().__init__()
+        self.n_variants, self.width = n_variants, config.width
+
+    def forward(self, n_tokens: int) -> Tensor:
+        return torch.zeros(self.n_variants, n_tokens, self.width)
+
+
+class Sinusoidal(NoEncoding):
+    """p[t, 2i] = sin(t / 10000^(2i / D)), p[t, 2i + 1] = cos(…) (Vaswani et al. 2017, §3.5)."""
+
+    def forward(self, n_tokens: int) -> Tensor:
+        return sinusoidal_table(n_tokens, self.width).expand(self.n_variants, -1, -1)
+
+
+class Learned(nn.Module):
+    """p[t] = a learned row a position, as in GPT-2; raises IndexError past the trained length."""
+
+    def __init__(self, n_variants: int, config: Config):
+        super().__init__()
+        self.table = nn.Parameter(torch.empty(n_variants, config.n_tokens, config.width))
+
+    def forward(self, n_tokens: int) -> Tensor:
+        if n_tokens > self.table.shape[1]:
+            raise IndexError(
+                f"n_tokens = {n_tokens}: the learned table ends at {self.table.shape[1]} tokens"
+            )
+        return self.table[:, :n_tokens]
+
+
+def sinusoidal_table(n_tokens: int, width: int) -> Tensor:
+    """(L, D) of sin and cos in turn; see :class:`Sinusoidal`."""
+    position = torch.arange(n_tokens, dtype=torch.float64)[:, None]
+    frequency = 10_000.0 ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
+    angle = position * frequency
+    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1).float()
+
+
+def causal_mask(n_tokens: int) -> Tensor:
+    """(L, L): 0 on and below the diagonal, -inf above it, to be added to the scores."""
+    return torch.full((n_tokens, n_tokens), -math.inf).triu(1)
+
+
+ENCODINGS = {"none": NoEncoding, "sinusoidal": Sinusoidal, "learned": Learned}
+MASKS = {"none": lambda n_tokens: torch.zeros(n_tokens, n_tokens), "causal": causal_mask}
+
+
+class LoopedTransformer(nn.Module):
+    """z_0 = 0; z_{t+1} = LN(blocks(z_t + e + p)); ŷ_t = read_out(z_t), t = 1 … T.
+
+    The embedded prompt e and the encoding p enter anew, and the final norm is applied, in every
+    iteration (Yang et al., ICLR 2024, arXiv 2311.12424, §4; T = b there and here).
+
+    All variants of the stack start from the same weights wherever they share parameters, drawn
+    from (config.seed): in the blocks N(0, 0.02), residual projections N(0, 0.02 / √(2 layers)),
+    learned encodings N(0, 0.02), read-in and read-out U(±1/√in) as nn.Linear, biases there too.
+    """
+
+    def __init__(self, config: Config, variants: tuple[Variant, ...]):
+        super().__init__()
+        n, self.b, self.variants = len(variants), config.b, variants
+        self.read_in = Linear(n, config.d, config.width)
+        self.blocks = nn.ModuleList(Block(n, config) for _ in range(config.n_layers))
+        self.norm = LayerNorm(n, config.width)
+        self.read_out = Linear(n, config.width, 1)
+        self.encodings = nn.ModuleDict()
+        for kind in sorted({variant.encoding for variant in variants}):
+            users = sum(variant.encoding == kind for variant in variants)
+            self.encodings[kind] = ENCODINGS[kind](users, config)
+        self._initialise(generator(WEIGHTS, config.seed), config.n_layers)
+
+    @torch.no_grad()
+    def _initialise(self, rng: np.random.Generator, n_layers: int) -> None:
+        def fill(parameter: Tensor, values: np.ndarray) -> None:
+            parameter.copy_(torch.from_numpy(values.astype(np.float32)))
+
+        for layer in (self.read_in, self.read_out):
+            bound = layer.weight.shape[1] ** -0.5
+            fill(layer.weight, rng.uniform(-bound, bound, layer.weight.shape[1:]))
+            fill(layer.bias, rng.uniform(-bound, bound, layer.bias.shape[1:]))
+        for name, parameter in self.blocks.named_parameters():
+            if name.endswith("weight"):
+                residual = name.endswith(("out.weight", "mlp_out.weight"))
+                scale = 0.02 / math.sqrt(2 * n_layers) if residual else 0.02
+                fill(parameter, scale * rng.standard_normal(parameter.shape[1:]))
+        for parameter in self.encodings.parameters():
+            fill(parameter, 0.02 * rng.standard_normal(parameter.shape[1:]))
+
+    def forward(self, tokens: Tensor, rows: slice = X_TOKENS, loops: int | None = None) -> Tensor:
+        """Predictions (T, V, B, R) of every iteration at the wanted rows of tokens (B, L, d)."""
+        loops = self.b if loops is None else loops
+        n_variants, n_tokens = len(self.variants), tokens.shape[1]
+        injected = self.read_in(tokens.expand(n_variants, -1, -1, -1))
+        injected = injected + self.positions(n_tokens).to(injected)[:, None]
+        score_bias = self.score_bias(n_tokens, len(tokens))
+        score_bias = score_bias if score_bias is None else score_bias.to(injected)
+        z, predictions = injected, []
+        for t in range(loops):
+            z = injected if t == 0 else z + injected
+            for block in self.blocks[:-1]:
+                z = block(z, score_bias)
+            # Only the wanted rows of the very last block can reach a prediction.
+            last = t == loops - 1
+            z = self.norm(self.blocks[-1](z, score_bias, rows if last else ALL))
+            predictions.append(self.read_out(z if last else z[:, :, rows]).squeeze(-1))
+        return torch.stack(predictions)
+
+    def positions(self, n_tokens: int) -> Tensor:
+        """The encodings p: (V, L, D)."""
+        rows = {kind: iter(encoding(n_tokens)) for kind, encoding in self.encodings.items()}
+        return torch.stack([next(rows[variant.encoding]) for variant in self.variants])
+
+    def score_bias(self, n_tokens: int, n_prompts: int) -> Tensor | None:
+        """What the masks add to the scores: (V B, 1, L, L), (L, L) if shared, None if nothing."""
+        kinds = {variant.mask for variant in self.variants}
+        if kinds == {"none"}:
+            return None
+        if len(kinds) == 1:
+            return MASKS[kinds.pop()](n_tokens)
+        masks = torch.stack([MASKS[variant.mask](n_tokens) for variant in self.variants])
+        return masks.repeat_interleave(n_prompts, dim=0)[:, None]
+
+
+def stack_weights(singles: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The weights of one stack from those of its variants, in order."""
+    names = {name: None for weights in singles for name in weights}
+    return {name: torch.cat([w[name] for w in singles if name in w]) for name in names}
+
+
+def single_weights(
+    weights: dict[str, Tensor], variants: tuple[Variant, ...], index: int
+) -> dict[str, Tensor]:
+    """The weights of the variant at index, as a stack of one: the reverse of stack_weights."""
+    kind = variants[index].encoding
+    nth_user = sum(variant.encoding == kind for variant in variants[:index])
+    own = {n: w[index : index + 1] for n, w in weights.items() if not n.startswith("encodings.")}
+    tables = {n: w for n, w in weights.items() if n.startswith(f"encodings.{kind}.")}
+    return own | {n: w[nth_user : nth_user + 1] for n, w in tables.items()}
+
+
+def parameter_count(config: Config, variant: Variant) -> int:
+    """The number of trained parameters of one variant."""
+    return sum(p.numel() for p in LoopedTransformer(config, (variant,)).parameters())

@@ -1,0 +1,161 @@
+"""A run's folder: the only code that reads or writes data/.
+
+<root>/data/<ablation>/b<b>-seed<seed>/ is complete or absent: it is written under a temporary
+name beside its place and renamed. What was recorded is never written again.
+"""
+
+import json
+import platform
+import shutil
+import subprocess
+import tempfile
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy
+import pandas as pd
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from icl_core.config import Config, ConfigError
+
+PROJECT = Path(__file__).resolve().parents[1]
+FILES = ("config.json", "curves.csv", "errors.csv", "weights.safetensors")
+COLUMNS = {
+    "curves.csv": ["variant", "step", "training_loss", "target_error"],
+    "errors.csv": ["variant", "loops", "k", "error", "low", "high"],
+}
+
+
+class RecordError(RuntimeError):
+    """A folder is not the run that was asked for; says which and what to do."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A recorded run: its config, what is known of how it was made, and its tables."""
+
+    folder: Path
+    config: Config
+    provenance: dict
+    curves: pd.DataFrame
+    errors: pd.DataFrame
+
+    def weights(self) -> dict[str, Tensor]:
+        """One tensor a parameter, with a leading axis over the variants that have it."""
+        return safetensors.torch.load_file(self.folder / "weights.safetensors")
+
+
+def root_folder(out: str) -> Path:
+    """The folder that holds data/, figures/ and report/: out, relative to the project's own."""
+    return (PROJECT / out).resolve()
+
+
+def run_folder(out: str, config: Config) -> Path:
+    """Where the run of this config is, or would be."""
+    return root_folder(out) / "data" / config.ablation / config.name
+
+
+def provenance(config: Config, seconds: float, diverged: dict[str, int]) -> dict:
+    """What made the run: libraries, commit, wall time, speed; variants that diverged, by step."""
+    git = ["git", "-C", str(PROJECT), "rev-parse", "HEAD"]
+    commit = subprocess.run(git, capture_output=True, text=True).stdout.strip() or None
+    modules = {"torch": torch, "numpy": numpy, "pandas": pd, "safetensors": safetensors}
+    versions = {name: module.__version__ for name, module in modules.items()}
+    return {
+        "libraries": {"python": platform.python_version(), **versions},
+        "commit": commit,
+        "wall_seconds": round(seconds, 1),
+        "variant_steps_per_second": round(len(config.variants) * config.steps / seconds, 2),
+        "diverged": diverged,
+    }
+
+
+def write_run(
+    out: str,
+    config: Config,
+    made_by: dict,
+    curves: pd.DataFrame,
+    errors: pd.DataFrame,
+    weights: dict[str, Tensor],
+) -> Run:
+    """Writes the whole folder, then gives it its name; raises RecordError if it is taken."""
+    folder = run_folder(out, config)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        text = json.dumps({"config": config.model_dump(mode="json"), **made_by}, indent=2)
+        (temporary / "config.json").write_text(text + "\n", encoding="utf-8")
+        for name, table in (("curves.csv", curves), ("errors.csv", errors)):
+            table[COLUMNS[name]].to_csv(temporary / name, index=False, float_format="%.9g")
+        safetensors.torch.save_file(weights, temporary / "weights.safetensors")
+        temporary.chmod(0o755)
+        if folder.exists():
+            raise RecordError(f"{folder} is recorded already; remove it by hand to train it anew")
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return read_run(folder)
+
+
+def read_run(folder: Path) -> Run:
+    """Reads a run; raises RecordError unless the folder is a complete one."""
+    missing = [name for name in FILES if not (folder / name).is_file()]
+    if missing:
+        raise RecordError(f"{folder} is not a complete run: it lacks {', '.join(missing)}")
+    try:
+        made_by = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = Config(**made_by.pop("config"))
+        tables = {name: pd.read_csv(folder / name) for name in COLUMNS}
+    except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
+        raise RecordError(f"{folder} cannot be read as a run: {error}") from error
+    for name, table in tables.items():
+        if list(table.columns) != COLUMNS[name] or set(table.variant) != set(config.variants):
+            raise RecordError(f"{folder / name} does not belong to {folder / 'config.json'}")
+    if (folder.parent.name, folder.name) != (config.ablation, config.name):
+        raise RecordError(f"{folder} holds the run {config.ablation}/{config.name}")
+    return Run(folder, config, made_by, tables["curves.csv"], tables["errors.csv"])
+
+
+def find_run(out: str, config: Config) -> Run | None:
+    """The recorded run of this config, or None; RecordError if its place holds another."""
+    folder = run_folder(out, config)
+    if not folder.exists():
+        return None
+    run = read_run(folder)
+    theirs, ours = run.config.comparable(), config.comparable()
+    differing = [
+        f"{key} = {theirs[key]} there, {ours[key]} here" for key in ours if theirs[key] != ours[key]
+    ]
+    if differing:
+        raise RecordError(
+            f"{folder} holds a run of another configuration ({'; '.join(differing)}). "
+            "Nothing recorded is overwritten: choose another out, or remove that folder by hand."
+        )
+    return run
+
+
+def recorded_runs(out: str, config: Config) -> list[Run]:
+    """Every complete run comparable with config, by b and seed; warns of what it leaves out."""
+    runs = []
+    for folder in sorted((root_folder(out) / "data" / config.ablation).glob("[!.]*/")):
+        try:
+            run = read_run(folder)
+        except RecordError as error:
+            warnings.warn(f"left out: {error}", stacklevel=2)
+            continue
+        if run.config.comparable() == config.comparable():
+            runs.append(run)
+        else:
+            warnings.warn(f"left out: {folder.name} has other parameters", stacklevel=2)
+    return sorted(runs, key=lambda run: (run.config.b, run.config.seed))
+
+
+def tidy(runs: list[Run], table: str) -> pd.DataFrame:
+    """The runs' curves or errors one below the other, with columns b and seed in front."""
+    tables = [getattr(run, table).assign(b=run.config.b, seed=run.config.seed) for run in runs]
+    together = pd.concat(tables, ignore_index=True)
+    return together[["b", "seed", *together.columns.drop(["b", "seed"])]]

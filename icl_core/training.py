@@ -1,0 +1,232 @@
+"""A run: train every variant on the same batches, log, checkpoint, resume, record."""
+
+import io
+import logging
+import os
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from icl_core import evaluation, records, sampler
+from icl_core.config import Config, Variant
+from icl_core.model import LoopedTransformer, stack_weights
+
+logger = logging.getLogger(__name__)
+CHECKPOINT_SECONDS = 30
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint file is not one of this run; says which and what to do."""
+
+
+@dataclass
+class Trained:
+    """A stack's state after some steps: what a checkpoint holds."""
+
+    step: int = 0
+    seconds: float = 0.0
+    curves: list[tuple] = field(default_factory=list)  # (variant, step, loss, target error)
+    diverged: dict[str, int] = field(default_factory=dict)  # variant -> step it was seen at
+    weights: dict[str, Tensor] = field(default_factory=dict)
+
+
+def run(config: Config, out: str = ".") -> records.Run:
+    """The recorded run of config: loaded if it is finished, else resumed or trained, and recorded.
+
+    out is the folder, relative to the project's, whose data/ holds the record. Raises RecordError
+    if the run's place holds a run of another configuration.
+    """
+    finished = records.find_run(out, config)
+    if finished:
+        return finished
+    folder = records.root_folder(out) / "build" / "checkpoints" / config.ablation
+    folder = folder / f"{config.name}-{config.digest()[:12]}"
+    with one_thread(config):
+        stacks = [train(config, stack, folder / _file_name(stack)) for stack in stacks_of(config)]
+        errors = pd.concat([_errors(config, *pair) for pair in zip(stacks_of(config), stacks)])
+    curves = pd.DataFrame([row for t in stacks for row in t.curves], columns=CURVES)
+    diverged = {name: step for t in stacks for name, step in t.diverged.items()}
+    return records.write_run(
+        out,
+        config,
+        records.provenance(config, sum(t.seconds for t in stacks), diverged),
+        curves,
+        errors,
+        stack_weights([t.weights for t in stacks]),
+    )
+
+
+CURVES = records.COLUMNS["curves.csv"]
+
+
+def stacks_of(config: Config) -> list[tuple[Variant, ...]]:
+    """What trains as one model: a CPU's caches want single variants, a GPU the whole run."""
+    if config.device == "cpu":
+        return [(variant,) for variant in config.stack]
+    return [config.stack]
+
+
+@contextmanager
+def one_thread(config: Config):
+    """One thread a run: it pays on a CPU (run two at a time), and it fixes the order of sums."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1 if config.device == "cpu" else before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def training_loss(predictions: Tensor, answers: Tensor) -> Tensor:
+    """(V,): mean squared error over iterations, prompts and all x-tokens.
+
+    predictions: (T, V, B, n + 1); answers: (B, n + 1).
+    """
+    return ((predictions - answers) ** 2).mean(dim=(0, 2, 3))
+
+
+def train(config: Config, variants: tuple[Variant, ...], checkpoint: Path) -> Trained:
+    """Trains a stack from its checkpoint, if there is one, to config.steps.
+
+    A variant whose loss is no longer finite is stopped: it gets no further rows in the curves, and
+    training ends once that is so for the whole stack. The others do not notice: nothing is shared.
+    """
+    model = LoopedTransformer(config, variants).to(config.device)
+    optimiser = torch.optim.Adam(model.parameters(), lr=config.lr, fused=True)
+    state = _load(checkpoint, config, model, optimiser)
+    prompts = sampler.evaluation_prompts(config)
+    prompts = sampler.Prompts(*(part[: config.curve_prompts] for part in prompts))
+    label, saved_at, began = _label(variants), time.monotonic(), time.monotonic()
+    losses = torch.zeros(len(variants), device=config.device)
+    bar = tqdm(total=config.steps, initial=state.step, desc=label, mininterval=1, unit="step")
+    while state.step < config.steps and len(state.diverged) < len(variants):
+        losses += _step(config, model, optimiser, state.step)
+        state.step += 1
+        bar.update()
+        if state.step % config.log_every:
+            continue
+        _log(config, model, prompts, losses / config.log_every / config.d, state)
+        losses.zero_()
+        bar.set_postfix_str(_latest(state, len(variants)))
+        if time.monotonic() - saved_at > CHECKPOINT_SECONDS or state.step == config.steps:
+            state.seconds += time.monotonic() - began
+            began = saved_at = time.monotonic()
+            _save(checkpoint, config, model, optimiser, state)
+            logger.info("%s, step %d: %s", label, state.step, _latest(state, len(variants)))
+    bar.close()
+    state.weights = {name: p.detach().cpu().contiguous() for name, p in model.named_parameters()}
+    return state
+
+
+def _step(config: Config, model: LoopedTransformer, optimiser, step: int) -> Tensor:
+    """One update; the losses (V,) before it."""
+    tokens, answers = (part.to(config.device) for part in sampler.batch(config, step))
+    loss = training_loss(model(tokens), answers)
+    optimiser.zero_grad(set_to_none=True)
+    loss.sum().backward()
+    optimiser.step()
+    return loss.detach()
+
+
+def _log(config: Config, model: LoopedTransformer, prompts, losses: Tensor, state: Trained):
+    errors = evaluation.target_errors(model, prompts, [config.n_examples]).mean(axis=(1, 2))
+    for variant, loss, error in zip(model.variants, losses.tolist(), errors.tolist()):
+        if variant.name in state.diverged:
+            continue
+        state.curves.append((variant.name, state.step, loss, error))
+        if not torch.isfinite(torch.tensor(loss)):
+            state.diverged[variant.name] = state.step
+
+
+def _errors(config: Config, variants: tuple[Variant, ...], trained: Trained) -> pd.DataFrame:
+    model = LoopedTransformer(config, variants).to(config.device)
+    model.load_state_dict(trained.weights)
+    prompts = sampler.evaluation_prompts(config)
+    return evaluation.errors_table(model, prompts, evaluation.all_ks(config), config.b)
+
+
+def recorded_model(run: records.Run) -> LoopedTransformer:
+    """The stack of a recorded run, on the CPU, with its recorded weights."""
+    model = LoopedTransformer(run.config, run.config.stack)
+    model.load_state_dict(run.weights())
+    return model
+
+
+def _save(path: Path, config: Config, model, optimiser, state: Trained) -> None:
+    """Writes the checkpoint beside its place and renames it: the last good one is never lost."""
+    tensors = {}
+    for name, parameter in model.named_parameters():
+        moments = optimiser.state[parameter]
+        tensors[f"weights/{name}"] = parameter.detach().contiguous()
+        tensors[f"mean/{name}"] = moments["exp_avg"].contiguous()
+        tensors[f"square/{name}"] = moments["exp_avg_sq"].contiguous()
+    curves = pd.DataFrame(state.curves, columns=CURVES)
+    diverged = ",".join(f"{name}={step}" for name, step in state.diverged.items())
+    metadata = {
+        "config": config.digest(),
+        "step": str(state.step),
+        "seconds": repr(state.seconds),
+        "diverged": diverged,
+        "curves": curves.to_csv(index=False, float_format="%.17g"),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    safetensors.torch.save_file(tensors, temporary, metadata)
+    with open(temporary, "rb") as file:
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _load(path: Path, config: Config, model, optimiser) -> Trained:
+    """Puts the checkpoint, if there is one, into model and optimiser."""
+    if not path.exists():
+        return Trained()
+    try:
+        with safetensors.safe_open(path, "pt", device=config.device) as file:
+            metadata = file.metadata()
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if metadata["config"] != config.digest():
+            raise ValueError("it is of another configuration")
+        step = int(metadata["step"])
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                parameter.copy_(tensors[f"weights/{name}"])
+                optimiser.state[parameter] = {
+                    "step": torch.tensor(float(step), device=config.device),
+                    "exp_avg": tensors[f"mean/{name}"].clone(),
+                    "exp_avg_sq": tensors[f"square/{name}"].clone(),
+                }
+        curves = pd.read_csv(io.StringIO(metadata["curves"]), float_precision="round_trip")
+        diverged = dict(pair.rsplit("=", 1) for pair in metadata["diverged"].split(",") if pair)
+    except (ValueError, KeyError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
+        raise CheckpointError(
+            f"{path} cannot be resumed from: {error}. Remove it to train from the start."
+        ) from error
+    return Trained(
+        step=step,
+        seconds=float(metadata["seconds"]),
+        curves=list(curves.itertuples(index=False, name=None)),
+        diverged={name: int(at) for name, at in diverged.items()},
+    )
+
+
+def _latest(state: Trained, n_variants: int) -> str:
+    rows = state.curves[-n_variants:]
+    return ", ".join(f"loss {loss:.3g}, target error {error:.3g}" for *_, loss, error in rows)
+
+
+def _label(variants: tuple[Variant, ...]) -> str:
+    return ", ".join(variant.name for variant in variants)
+
+
+def _file_name(variants: tuple[Variant, ...]) -> str:
+    slugs = [variant.name.lower().replace(" + ", "-") for variant in variants]
+    return "_".join(slugs) + ".safetensors"
