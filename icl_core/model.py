@@ -40,7 +40,7 @@ class Linear(nn.Module):
 
 
 class LayerNorm(nn.Module):
-    """(x - mean) / √(variance + 1e-5) · gain + bias over the last axis, a gain and bias a variant."""
+    """(x - mean) / √(variance + 1e-5) · gain + bias over the last axis, for each variant."""
 
     def __init__(self, n_variants: int, width: int):
         super().__init__()

@@ -18,6 +18,7 @@ import pandas as pd
 import safetensors
 import safetensors.torch
 import torch
+import yaml
 from torch import Tensor
 
 from icl_core.config import Config, ConfigError
@@ -152,6 +153,15 @@ def recorded_runs(out: str, config: Config) -> list[Run]:
         else:
             warnings.warn(f"left out: {folder.name} has other parameters", stacklevel=2)
     return sorted(runs, key=lambda run: (run.config.b, run.config.seed))
+
+
+def planned_runs(out: str, ablation: str) -> list[tuple[int, int]]:
+    """(b, seed) of every run that the grid which writes to out asks for; [] if there is none."""
+    for path in sorted((PROJECT / "grids").glob("*.yaml")):
+        grid = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if root_folder(grid["out"]) == root_folder(out) and ablation in grid["ablations"]:
+            return [(b, seed) for b in grid["b"] for seed in grid["seeds"]]
+    return []
 
 
 def tidy(runs: list[Run], table: str) -> pd.DataFrame:

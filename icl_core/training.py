@@ -13,7 +13,7 @@ import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from icl_core import evaluation, records, sampler
 from icl_core.config import Config, Variant

@@ -1,0 +1,51 @@
+# The front door. Each target first sets up what it needs: .venv, from python3 and the network.
+PYTHON ?= python3
+CORES ?= all
+GRID ?=
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+SNAKEMAKE = .venv/bin/python -m snakemake --cores $(CORES) \
+	--configfile grids/$(or $(GRID),full).yaml \
+	--keep-going --rerun-incomplete --show-failed-logs --quiet host reason
+
+.DEFAULT_GOAL := help
+.PHONY: help report grid lab test unlock clean
+
+help:    ## this list
+	@sed -n 's/^\([a-z]*: *\).*## \(.*\)/  make \1 \2/p' Makefile | tr -d ':'
+	@echo
+	@echo "GRID is the name of a file in grids/: full, quick (15 minutes) or smoke (a minute)."
+	@echo "CORES = $(CORES) runs at a time; PYTHON = $(PYTHON) makes .venv on first use."
+
+report:  ## the report from what data/ holds; with GRID=…, that grid and its report
+report: .venv/ready
+	@$(SNAKEMAKE) -- $(if $(GRID),report,recorded)
+
+grid:    ## trains the runs of GRID (full) that are not recorded yet, nothing else
+grid: .venv/ready
+	@$(SNAKEMAKE) -- grid
+
+lab:     ## opens the notebooks in JupyterLab
+lab: .venv/ready
+	@.venv/bin/jupyter-lab notebooks
+
+test:    ## style and tests
+test: .venv/ready
+	@.venv/bin/ruff check --quiet
+	@.venv/bin/ruff format --check --quiet
+	@.venv/bin/pytest
+
+unlock:  ## after a grid was killed, so that it can go on
+unlock: .venv/ready
+	@$(SNAKEMAKE) --unlock
+
+clean:   ## removes build/ (small grids and checkpoints), never data/
+	@rm -rf build
+
+.venv/ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version.split()[0]; sys.version_info >= (3, 11) or sys.exit(\
+	f"Python 3.11 or newer is needed, $(PYTHON) is {v}: make PYTHON=/path/to/a/newer/python")'
+	@echo "setting up .venv (once, a few minutes) …"
+	@$(PYTHON) -m venv .venv
+	@.venv/bin/pip install --quiet -c constraints.txt -e '.[test]'
+	@touch $@

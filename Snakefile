@@ -1,0 +1,134 @@
+# The grid as a DAG: each (ablation, b, seed) that is not recorded yet is a run of the ablation's
+# notebook; once all are in, the notebook is executed once more and becomes the report.
+#
+#   snakemake --cores 2 --configfile grids/quick.yaml             the grid, then its pages
+#   snakemake --cores 2 --configfile grids/full.yaml grid         the missing runs alone
+#   snakemake --cores 2 --configfile grids/full.yaml recorded     the pages of what is recorded
+#   … --config out=build/elsewhere parameters='{device: cuda}'    a value of the grid, replaced
+#
+# A run is done when its folder in data/ is there, whatever the file times say: a clone's mean
+# nothing. Snakemake creates the folders of outputs early and deletes what a failed job leaves, so
+# data/, notebooks/, figures/ and report/ are no outputs of a rule: it only knows files in build/.
+
+import os
+import shlex
+import sys
+from pathlib import Path
+
+import yaml
+from snakemake.exceptions import WorkflowError
+
+if "seeds" not in config:
+
+    configfile: "grids/full.yaml"
+
+
+OUT = Path(config["out"])
+ABLATIONS = config["ablations"]
+NOTEBOOK_DEFAULTS = {"out": ".", "b": 1, "seed": 0}
+PYTHON = shlex.quote(sys.executable)
+
+# One thread a run and --cores runs at a time beat any other split; idle threads must not spin.
+os.environ.update(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="PASSIVE", TQDM_DISABLE="1")
+
+
+def runs_of_grid(ablation):
+    """The (b, seed) that the grid asks for, in its order."""
+    return [(b, seed) for b in config["b"] for seed in config["seeds"]]
+
+
+def recorded_runs(ablation):
+    """The (b, seed) that data/ holds, in order."""
+    run = OUT / "data" / ablation / r"b{b,\d+}-seed{seed,\d+}" / "config.json"
+    found = glob_wildcards(str(run))
+    return sorted((int(b), int(seed)) for b, seed in zip(found.b, found.seed))
+
+
+MISSING = [
+    OUT / f"build/runs/{ablation}/b{b}-seed{seed}.ipynb"
+    for ablation in ABLATIONS
+    for b, seed in runs_of_grid(ablation)
+    if (b, seed) not in recorded_runs(ablation)
+]
+for executed in MISSING:  # may be left from a run whose record was removed, or never written
+    executed.unlink(missing_ok=True)
+
+
+def execute(ablation, b, seed, executed):
+    """The command that executes a notebook for one run.
+
+    Parameters at the notebook's defaults are not passed, so that the recorded report is the
+    notebook as it stands, without a cell of injected parameters.
+    """
+    parameters = {"out": str(OUT), "b": b, "seed": seed, **config["parameters"]}
+    changed = {k: v for k, v in parameters.items() if v != NOTEBOOK_DEFAULTS.get(k)}
+    return (
+        f"{PYTHON} -m jupytext --quiet --to ipynb --output - notebooks/{ablation}.py | "
+        f"{PYTHON} -m papermill - {executed} --parameters_yaml {shlex.quote(yaml.dump(changed))}"
+        " --kernel python3 --cwd notebooks --stderr-file /dev/stderr --no-progress-bar"
+    )
+
+
+def write_report(runs_of):
+    """The commands that write the notebooks' final form, a close-up of their first run, and pages."""
+    commands, notebooks = [f"mkdir -p {OUT}/notebooks"], []
+    for ablation in ABLATIONS:
+        runs = runs_of(ablation)
+        if not runs:
+            raise WorkflowError(
+                f"no recorded runs in {OUT / 'data'}/; "
+                "`make report GRID=quick` trains a small grid first"
+            )
+        executed, final = OUT / f"build/{ablation}.ipynb", OUT / f"notebooks/{ablation}.ipynb"
+        commands.append(execute(ablation, *runs[0], executed))
+        commands.append(f"{PYTHON} -m icl_core.pages clean {executed} {final}")
+        notebooks.append(str(final))
+    pages = f"{PYTHON} -m icl_core.pages build {OUT}/report {' '.join(notebooks)}"
+    return "\n".join([*commands, pages])
+
+
+rule report:
+    input:
+        MISSING,
+    params:
+        commands=lambda wildcards: write_report(runs_of_grid),
+    log:
+        OUT / "build/report.log",
+    message:
+        "the report over the grid's runs"
+    shell:
+        "( {params.commands}\n) > {log} 2>&1; ls {OUT}/report/report.*.html"
+
+
+use rule report as recorded with:
+    input:
+        [],
+    params:
+        commands=lambda wildcards: write_report(recorded_runs),
+    message:
+        "the report over the recorded runs"
+
+
+rule grid:
+    input:
+        MISSING,
+    message:
+        "all of the grid's runs are recorded"
+
+
+rule run:
+    output:
+        OUT / "build/runs/{ablation}/b{b}-seed{seed}.ipynb",
+    params:
+        command=lambda wildcards, output: execute(
+            wildcards.ablation, int(wildcards.b), int(wildcards.seed), output
+        ),
+    log:
+        OUT / "build/runs/{ablation}/b{b}-seed{seed}.log",
+    wildcard_constraints:
+        b=r"\d+",
+        seed=r"\d+",
+    message:
+        "the run {wildcards.ablation}, b = {wildcards.b}, seed = {wildcards.seed}; its log is {log}"
+    shell:
+        "( {params.command} ) > {log} 2>&1"

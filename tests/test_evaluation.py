@@ -1,0 +1,208 @@
+"""The target task's error: nothing leaks, the solvers are right, the intervals mean something."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from sklearn.linear_model import LinearRegression, Ridge
+from sklearn.neighbors import KNeighborsRegressor
+
+from icl_core import evaluation, sampler
+from icl_core.config import VARIANTS
+from icl_core.model import QUERY
+
+CAUSAL = tuple(name for name in VARIANTS if name.endswith("CM"))
+UNMASKED = tuple(name for name in VARIANTS if not name.endswith("CM"))
+KS = range(6)
+
+
+@pytest.mark.parametrize("loops", [1, 3])
+def test_one_pass_equals_cut_prompts_under_the_mask(tiny, perturbed, loops):
+    """The shortcut for causal variants is one, at every k; and it is the one that is taken."""
+    config = tiny(variants=CAUSAL)
+    model, prompts = perturbed(config), sampler.evaluation_prompts(config)
+    one_pass = evaluation.target_errors(model, prompts, KS, loops, one_pass=True)
+    cut = evaluation.target_errors(model, prompts, KS, loops, one_pass=False)
+    assert one_pass.shape == (3, 6, 32)
+    np.testing.assert_allclose(one_pass, cut, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(one_pass, evaluation.target_errors(model, prompts, KS, loops))
+    some = evaluation.target_errors(model, prompts, [4, 1], loops)
+    np.testing.assert_allclose(some, cut[:, [4, 1]], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("names", [*((name,) for name in VARIANTS), ("CM", "SPE")], ids=str)
+def test_later_tokens_and_answers_cannot_reach_a_cut_prompt(tiny, perturbed, names):
+    """Poisoned with nan, which any path whatever would carry to the error."""
+    config = tiny(variants=names)
+    model, prompts = perturbed(config), sampler.evaluation_prompts(config)
+    one_pass = None if set(names) & set(UNMASKED) else False  # the mask's zeros times nan are nan
+    clean = evaluation.target_errors(model, prompts, KS, one_pass=one_pass)
+    assert np.isfinite(clean).all()
+    for k in range(5):
+        tokens, answers = prompts.tokens.clone(), prompts.answers.clone()
+        tokens[:, 2 * k + 1 :] = math.nan  # y_{k+1}, the answer asked for, and all that follows
+        answers[:, k + 1 :] = math.nan
+        poisoned = sampler.Prompts(tokens, answers)
+        errors = evaluation.target_errors(model, poisoned, range(k + 1), one_pass=one_pass)
+        np.testing.assert_array_equal(errors, clean[:, : k + 1])
+
+
+def test_without_a_mask_one_pass_would_leak(tiny, perturbed):
+    """The reason for cutting: a later token does change an earlier prediction."""
+    config = tiny(variants=UNMASKED)
+    model, prompts = perturbed(config), sampler.evaluation_prompts(config)
+    whole = evaluation.target_errors(model, prompts, KS, one_pass=True)
+    cut = evaluation.target_errors(model, prompts, KS)
+    difference = np.abs(whole - cut).max(axis=-1)
+    assert (difference[:, :-1] > 1e-3).all()
+    np.testing.assert_allclose(whole[:, -1], cut[:, -1], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("chunk", [7, 64])
+def test_an_error_is_the_squared_difference_over_d(tiny, perturbed, monkeypatch, chunk):
+    """By hand, prompt for prompt, in the order of prompts, however many go in one pass."""
+    monkeypatch.setattr(evaluation, "CHUNK", chunk)
+    config = tiny(b=2, d=3, variants=("LPE", "CM"))
+    model, (tokens, answers) = perturbed(config), sampler.evaluation_prompts(config)
+    errors = evaluation.target_errors(model, sampler.Prompts(tokens, answers), [2, 5])
+    with torch.no_grad():
+        for v in range(2):
+            for i, k in enumerate([2, 5]):
+                predictions = model(tokens[:, : 2 * k + 1], QUERY)[-1, v, :, 0]
+                expected = [
+                    (float(p) - float(a)) ** 2 / 3 for p, a in zip(predictions, answers[:, k])
+                ]
+                np.testing.assert_allclose(errors[v, i], expected, rtol=1e-3, atol=1e-6)
+
+
+def test_errors_table_has_a_row_a_variant_and_k_in_order(tiny, perturbed):
+    """Means and intervals of the right prompts, in the right rows."""
+    config = tiny(b=2, variants=("SPE", "CM", "LPE"))
+    model, prompts = perturbed(config), sampler.evaluation_prompts(config)
+    ks = evaluation.all_ks(config)
+    table = evaluation.errors_table(model, prompts, ks, 2)
+    assert list(table.columns) == ["variant", "loops", "k", "error", "low", "high"]
+    expected = [(name, 2, k) for name in config.variants for k in (0, 1, 2, 3, 4, 5)]
+    assert list(table[["variant", "loops", "k"]].itertuples(index=False, name=None)) == expected
+    errors = evaluation.target_errors(model, prompts, ks, 2)
+    np.testing.assert_allclose(table.error, errors.mean(axis=-1).ravel())
+    assert (table.low < table.error).all() and (table.error < table.high).all()
+    other = evaluation.errors_table(model, prompts, ks, 1)
+    assert (other.loops == 1).all() and not np.allclose(other.error, table.error)
+
+
+@pytest.mark.parametrize("n", [2, 3, 6, 20])
+def test_interval_over_runs_is_students(n):
+    """Against scipy's one-sample t test."""
+    values = np.random.default_rng(n).normal(3, 2, n)
+    interval = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    expected = (values.mean(), interval.low, interval.high)
+    assert evaluation.interval_over_runs(values) == pytest.approx(expected)
+    assert evaluation.interval_over_runs(list(values)) == pytest.approx(expected)
+
+
+def test_one_run_has_a_mean_but_no_interval():
+    """A width of zero would claim certainty."""
+    mean, *interval = evaluation.interval_over_runs([2.5])
+    assert mean == 2.5 and np.isnan(interval).all()
+    assert np.isnan(evaluation.interval_over_runs([])).all()
+
+
+def test_bootstrap_covers_the_mean_about_as_often_as_it_says():
+    """400 samples of a skewed distribution, like squared errors, of mean 1."""
+    samples = np.random.default_rng(1).chisquare(1, (400, 300))
+    low, high = evaluation.bootstrap_mean(samples)
+    assert 0.90 <= ((low < 1) & (high > 1)).mean() <= 0.98
+    assert ((low < samples.mean(-1)) & (samples.mean(-1) < high)).all()
+
+
+def test_bootstrap_is_as_wide_as_the_standard_error_says():
+    """± 1.96 s / √n at every n: it shrinks as it should."""
+    for n in (50, 200, 1280):
+        samples = np.random.default_rng(n).normal(0, 2, (20, n))
+        low, high = evaluation.bootstrap_mean(samples)
+        expected = 2 * 1.96 * samples.std(axis=-1) / n**0.5
+        assert ((high - low) / expected).mean() == pytest.approx(1, abs=0.06)
+
+
+def test_bootstrap_is_the_same_every_time_and_keeps_shapes_and_pairs():
+    """Seeded, (…, B) -> (…), and every row is resampled alike."""
+    samples = np.random.default_rng(0).normal(0, 1, (2, 3, 40))
+    (low, high), again = evaluation.bootstrap_mean(samples), evaluation.bootstrap_mean(samples)
+    np.testing.assert_array_equal((low, high), again)
+    assert low.shape == high.shape == (2, 3)
+    np.testing.assert_allclose(evaluation.bootstrap_mean(samples[1, 2])[0], low[1, 2])
+    np.testing.assert_allclose(evaluation.bootstrap_mean(samples + 5)[0], low + 5)
+
+
+def test_a_diverged_variant_leaves_the_others_intervals_alone():
+    """nan where the error is nan, numbers elsewhere."""
+    samples = np.random.default_rng(0).normal(0, 1, (3, 40))
+    expected = evaluation.bootstrap_mean(samples)
+    samples[1] = math.nan
+    for bound, clean in zip(evaluation.bootstrap_mean(samples), expected):
+        assert np.isnan(bound[1])
+        np.testing.assert_array_equal(bound[[0, 2]], clean[[0, 2]])
+
+
+SCIKIT = {
+    "least squares": lambda k: LinearRegression(fit_intercept=False),
+    "ridge": lambda k: Ridge(alpha=0.1, fit_intercept=False, solver="cholesky"),
+    "3 nearest neighbours": lambda k: KNeighborsRegressor(min(3, k)),
+}
+
+
+@pytest.mark.parametrize("name", SCIKIT)
+@pytest.mark.parametrize("k", [1, 2, 3, 5, 12])
+def test_reference_solvers_agree_with_scikit_learn(name, k):
+    """Below and above k = d, on answers with noise, prompt for prompt."""
+    rng = np.random.default_rng(k)
+    x, y, query = rng.normal(size=(6, k, 4)), rng.normal(size=(6, k)), rng.normal(size=(6, 4))
+    answers = evaluation.REFERENCE_SOLVERS[name](x, y, query)
+    for i in range(6):
+        expected = SCIKIT[name](k).fit(x[i], y[i]).predict(query[i : i + 1])[0]
+        assert answers[i] == pytest.approx(expected, rel=1e-6, abs=1e-9)
+
+
+def test_averaging_is_its_formula():
+    """ŷ = query · mean of x_i y_i, which has no counterpart in scikit-learn."""
+    rng = np.random.default_rng(0)
+    x, y, query = rng.normal(size=(3, 7, 4)), rng.normal(size=(3, 7)), rng.normal(size=(3, 4))
+    for i, answer in enumerate(evaluation.averaging(x, y, query)):
+        w = sum(x[i, j] * y[i, j] for j in range(7)) / 7
+        assert answer == pytest.approx(float(query[i] @ w))
+
+
+def test_reference_errors_span_the_scale(tiny):
+    """Zero scores 1, least squares 0 from k = d on, and nothing answers without examples."""
+    config = tiny(d=3, n_examples=8, evaluation_prompts=3000)
+    table = evaluation.reference_errors(
+        sampler.evaluation_prompts(config), evaluation.all_ks(config)
+    )
+    assert list(table.columns) == ["solver", "k", "error"]
+    assert len(table) == len(evaluation.REFERENCE_SOLVERS) * 9
+    error = table.set_index(["solver", "k"]).error
+    assert error["zero"].to_numpy() == pytest.approx(np.ones(9), abs=0.15)
+    for solver in evaluation.REFERENCE_SOLVERS:
+        assert error[solver, 0] == error["zero", 0]
+    assert (error["least squares"].loc[:2] > 0.05).all()
+    assert error["least squares", 3] < 1e-3  # square systems: some are ill-conditioned
+    assert (error["least squares"].loc[4:] < 1e-6).all()
+    assert (error["ridge"].loc[3:].diff().dropna() < 0).all()
+    for solver in ("averaging", "3 nearest neighbours"):
+        assert 0.05 < error[solver, 8] < error["zero", 8]
+
+
+def test_the_zero_predictor_is_what_a_silent_model_scores(tiny, perturbed):
+    """The metric of models and of solvers is the same one."""
+    config = tiny(variants=("CM", "SPE"), evaluation_prompts=500)
+    model, prompts = perturbed(config), sampler.evaluation_prompts(config)
+    with torch.no_grad():
+        model.read_out.weight.zero_()
+        model.read_out.bias.zero_()
+    errors = evaluation.target_errors(model, prompts, KS).mean(axis=-1)
+    table = evaluation.reference_errors(prompts, KS)
+    expected = table[table.solver == "zero"].error.to_numpy()
+    np.testing.assert_allclose(errors, np.stack([expected, expected]), rtol=1e-5)

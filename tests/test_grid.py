@@ -1,0 +1,131 @@
+"""The grids, their DAG, and the way from parameters to pages."""
+
+import re
+import subprocess
+import sys
+from itertools import product
+from pathlib import Path
+
+import pytest
+import yaml
+
+from icl_core import records
+from icl_core.config import ABLATIONS, Config
+
+PROJECT = records.PROJECT
+GRIDS = {path.stem: yaml.safe_load(path.read_text()) for path in PROJECT.glob("grids/*.yaml")}
+NOTEBOOK = "1_position_and_mask"
+
+
+def shell(command, **options):
+    return subprocess.run(
+        command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options
+    )
+
+
+def snakemake(target, grid, out, *options):
+    """Runs Snakemake on a grid whose out is replaced."""
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--show-failed-logs", *options]
+    command += ["--configfile", f"grids/{grid}.yaml", "--config", f"out={out}", "--", target]
+    return shell(command)
+
+
+def planned(grid, out):
+    """The runs, as (b, seed), that a grid would train."""
+    shown = snakemake("report", grid, out, "--dry-run").stdout
+    found = re.findall(rf"the run {NOTEBOOK}, b = (\d+), seed = (\d+)", shown)
+    return sorted((int(b), int(seed)) for b, seed in found)
+
+
+def record(out, b, seed):
+    """A recorded run as the DAG sees it."""
+    folder = out / "data" / NOTEBOOK / f"b{b}-seed{seed}"
+    folder.mkdir(parents=True)
+    (folder / "config.json").touch()
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_grid_is_of_valid_runs(name):
+    grid = GRIDS[name]
+    assert grid.keys() == {"out", "ablations", "b", "seeds", "parameters"}
+    assert set(grid["ablations"]) <= set(ABLATIONS)
+    for ablation, b, seed in product(grid["ablations"], grid["b"], grid["seeds"]):
+        Config(ablation=ablation, b=b, seed=seed, **grid["parameters"])
+
+
+def test_only_the_full_grid_writes_outside_build():
+    assert {name: Path(grid["out"]).parts[:1] for name, grid in GRIDS.items()} == {
+        "full": (),
+        "quick": ("build",),
+        "smoke": ("build",),
+    }
+
+
+def test_recorded_runs_are_not_planned_whatever_the_times(tmp_path):
+    assert planned("full", tmp_path) == sorted(product([1, 5], [0, 1, 2]))
+    record(tmp_path, 5, 1)
+    record(tmp_path, 1, 0)
+    left = tmp_path / "build" / "runs" / NOTEBOOK / "b1-seed2.ipynb"
+    left.parent.mkdir(parents=True)
+    left.touch()  # as if the record of this run had been removed by hand
+    assert planned("full", tmp_path) == [(1, 1), (1, 2), (5, 0), (5, 2)]
+
+
+def test_recorded_report_adds_no_cell_of_parameters():
+    """It passes only what the full grid changes; its first run is the notebook's default."""
+    grid = GRIDS["full"]
+    first = Config(b=grid["b"][0], seed=grid["seeds"][0], **grid["parameters"])
+    assert first == Config(**grid["parameters"])
+    shown = snakemake("report", "full", grid["out"], "--dry-run", "--printshellcmds").stdout
+    passed = re.findall(r"build/\w+\.ipynb --parameters_yaml '([^']*)'", shown)
+    assert [yaml.safe_load(text) for text in passed] == [grid["parameters"]]
+
+
+def test_report_without_recorded_runs_says_so(tmp_path):
+    done = snakemake("recorded", "full", tmp_path)
+    assert done.returncode and "no recorded runs" in done.stdout
+    assert "make report GRID=quick" in done.stdout
+
+
+def test_bad_parameters_stop_papermill_before_anything_is_trained(tmp_path):
+    py = sys.executable
+    done = shell(
+        f"'{py}' -m jupytext --quiet --to ipynb --output - notebooks/{NOTEBOOK}.py | "
+        f"'{py}' -m papermill - '{tmp_path}/out.ipynb' -p b 0 -p sed 3 -p out '{tmp_path}' "
+        "--kernel python3 --cwd notebooks --no-progress-bar",
+        shell=True,
+    )
+    assert done.returncode
+    assert "2 bad parameters, nothing was trained" in done.stdout
+    assert "b = 0: must be" in done.stdout and "sed: no such parameter" in done.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["out.ipynb"]
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    """The smoke grid, from nothing to its pages."""
+    out = tmp_path_factory.mktemp("smoke")
+    done = snakemake("report", "smoke", out)
+    assert not done.returncode, done.stdout
+    return out
+
+
+def test_smoke_grid_is_recorded(smoke):
+    runs = [records.read_run(folder) for folder in sorted((smoke / "data" / NOTEBOOK).iterdir())]
+    parameters = GRIDS["smoke"]["parameters"]
+    assert [run.config for run in runs] == [Config(b=b, **parameters) for b in (1, 2)]
+    assert planned("smoke", smoke) == []
+
+
+def test_report_again_changes_no_byte(smoke):
+    def products():
+        folders = ("notebooks", "figures", "report")
+        paths = [path for name in folders for path in (smoke / name).iterdir()]
+        return {path.relative_to(smoke).as_posix(): path.read_bytes() for path in paths}
+
+    before = products()
+    done = snakemake("recorded", "smoke", smoke)
+    assert not done.returncode, done.stdout
+    assert {name for name, bytes_ in before.items() if products().get(name) != bytes_} == set()
+    for language in ("ru", "en"):
+        assert f'<html lang="{language}"'.encode() in before[f"report/report.{language}.html"]

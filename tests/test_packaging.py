@@ -1,0 +1,89 @@
+"""What a fresh clone relies on: declared dependencies, the front door, no trace of a machine."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from rattler import MatchSpec
+
+PROJECT = Path(__file__).resolve().parents[1]
+PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+CONDA_NAMES = {"torch": "pytorch", "matplotlib": "matplotlib-base"}
+
+
+def declared(*extras):
+    """Name -> version bound of the dependencies."""
+    entries = PYPROJECT["dependencies"] + [
+        entry for extra in extras for entry in PYPROJECT["optional-dependencies"][extra]
+    ]
+    requirements = [Requirement(entry) for entry in entries]
+    return {canonicalize_name(r.name): str(r.specifier) for r in requirements}
+
+
+def imported(*files):
+    """The distributions that the files import."""
+    modules = set()
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                modules |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                modules.add(node.module.split(".")[0])
+    modules -= {*sys.stdlib_module_names, "icl_core", "conftest"}
+    owners = packages_distributions()
+    return {canonicalize_name(owners.get(module, [module])[0]) for module in modules}
+
+
+def test_environment_is_pyproject_for_conda():
+    environment = yaml.safe_load((PROJECT / "environment.yml").read_text())
+    *entries, pip, of_pip = environment["dependencies"]
+    specs = [MatchSpec(entry) for entry in entries]
+    theirs = {spec.name.normalized: str(spec.version) for spec in specs}
+    ours = {CONDA_NAMES.get(name, name): bound for name, bound in declared().items()}
+    assert theirs == {"python": PYPROJECT["requires-python"], **ours}
+    assert (pip, of_pip) == ("pip", {"pip": ["--editable ."]})
+
+
+def test_every_import_is_a_declared_dependency():
+    core = [*(PROJECT / "icl_core").rglob("*.py"), *(PROJECT / "notebooks").glob("*.py")]
+    assert imported(*core) <= declared().keys()
+    assert imported(*(PROJECT / "tests").glob("*.py")) <= declared("test").keys()
+
+
+def test_make_help_lists_every_target():
+    makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
+    targets = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[1].split()
+    shown = subprocess.run(["make", "help"], cwd=PROJECT, capture_output=True, text=True).stdout
+    assert re.findall(r"^  make (\w+) +\S", shown, re.MULTILINE) == targets
+
+
+def test_ci_runs_the_tests():
+    script = PROJECT / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    assert "make test" in script.read_text().splitlines()
+
+
+def test_no_file_names_a_home_folder():
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listed, cwd=PROJECT, capture_output=True, text=True)
+    if names.returncode:
+        pytest.skip("not a git clone")
+    home = re.compile(r"(?<![\w.])(/(home|root|Users)/|[A-Z]:\\+Users\\)" + f"|{Path.home()}/.")
+    found = {}
+    for name in filter(None, names.stdout.split("\0")):
+        try:
+            match = home.search((PROJECT / name).read_text(encoding="utf-8"))
+        except (UnicodeDecodeError, FileNotFoundError):
+            continue  # not a text; or deleted and not yet committed
+        if match:
+            found[name] = match[0]
+    assert not found

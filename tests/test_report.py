@@ -1,0 +1,80 @@
+"""What the notebooks show: both languages, labelled, in the reader's numbers."""
+
+import math
+import re
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import pytest
+
+from icl_core import report
+from icl_core.config import VARIANTS
+from icl_core.evaluation import REFERENCE_SOLVERS
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """What was displayed, as (object, metadata)."""
+    outputs = []
+    monkeypatch.setattr(report, "display", lambda what, metadata: outputs.append((what, metadata)))
+    return outputs
+
+
+@pytest.mark.parametrize(
+    "value, ru, en",
+    [
+        (0.1234, "0,123", "0.123"),
+        (-2.5, "−2,5", "−2.5"),
+        (10_000, "10\u202f000", "10\u202f000"),
+        (3.2e-7, "3,2 · 10⁻⁷", "3.2 · 10⁻⁷"),
+        (math.nan, "—", "—"),
+        (math.inf, "∞", "∞"),
+        ("text", "text", "text"),
+    ],
+)
+def test_number(value, ru, en):
+    assert (report.number(value, "ru"), report.number(value, "en")) == (ru, en)
+
+
+def test_say_emits_both_languages_labelled(shown):
+    report.say(ru="ошибка {e} у {who}", en="error {e} of {who}", e=0.5, who={"ru": "А", "en": "B"})
+    assert [what.data for what, _ in shown] == ["ошибка 0,5 у А", "error 0.5 of B"]
+    assert [metadata["language"] for _, metadata in shown] == ["ru", "en"]
+
+
+def test_table_keeps_order_and_translates(shown):
+    frame = pd.DataFrame({"x": [0.25, 2.0], "y": [{"ru": "да", "en": "yes"}, "z"]})
+    report.table(frame, ru={"y": "игрек", "x": "икс"}, en={"y": "Y", "x": "X"})
+    (ru, _), (en, _) = shown
+    assert [line.split() for line in ru.data.splitlines()][::2] == [
+        ["|", "игрек", "|", "икс", "|"],
+        ["|", "да", "|", "0,25", "|"],
+    ]
+    assert "yes" in en.data and "0.25" in en.data and "да" not in en.data
+
+
+def draw(t):
+    figure, axes = plt.subplots()
+    axes.plot([0, 1], [0, 0.5])
+    axes.set_xlabel(t("шаг", "step"))
+    return figure
+
+
+def test_figure_is_saved_in_both_languages_and_the_same_each_time(shown, tmp_path):
+    words = {"alt": "a line", "caption": "A line."}
+    report.figure("line", draw, tmp_path, ru=words, en=words)
+    first = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    report.figure("line", draw, tmp_path, ru=words, en=words)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == first
+    assert set(first) == {"line.ru.svg", "line.en.svg"}
+    assert first["line.ru.svg"] != first["line.en.svg"]
+    assert shown[0][1] == {"language": "ru", **words}
+    assert not plt.get_fignums(), "figures are closed"
+    assert not re.search(rb"\d{4}-\d\d-\d\dT", first["line.en.svg"]), "no dates"
+
+
+def test_every_variant_and_solver_has_its_own_look():
+    assert set(report.STYLE) == set(VARIANTS)
+    assert set(report.SOLVERS) == set(REFERENCE_SOLVERS)
+    for key in ("color", "marker"):
+        assert len({style[key] for style in report.STYLE.values()}) == len(report.STYLE)

@@ -1,0 +1,71 @@
+"""Verdicts come out either way, and only where the interval allows it."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from icl_core.verdicts import instability, judge, last_rows, per_run
+
+
+@pytest.mark.parametrize(
+    "values, threshold, status",
+    [
+        ([0.9, 1.0, 1.1], {"above": 0.5}, "confirmed"),
+        ([0.1, 0.12, 0.11], {"above": 0.5}, "not confirmed"),
+        ([0.2, 0.5, 0.8], {"above": 0.5}, "open"),
+        ([0.1, 0.12, 0.11], {"below": 0.5}, "confirmed"),
+        ([0.9, 1.0, 1.1], {"below": 0.5}, "not confirmed"),
+        ([0.9], {"above": 0.5}, "open"),
+        ([], {"above": 0.5}, "open"),
+        ([0.9, 1.0, np.nan], {"above": 0.5}, "open"),
+    ],
+)
+def test_status(values, threshold, status):
+    assert judge(values, **threshold).status == status
+
+
+def test_geometric_interval_is_students_on_logarithms():
+    values = [0.5, 0.7, 0.4, 0.6]
+    verdict = judge(values, below=1, geometric=True)
+    logs = np.log(values)
+    low, high = stats.t.interval(0.95, 3, loc=logs.mean(), scale=stats.sem(logs))
+    assert verdict.value == pytest.approx(stats.gmean(values))
+    assert (verdict.low, verdict.high) == pytest.approx((np.exp(low), np.exp(high)))
+    assert verdict.runs == 4
+
+
+@given(st.lists(st.floats(0.01, 100), min_size=2, max_size=8), st.floats(0.01, 100))
+def test_above_and_below_are_opposites(values, threshold):
+    opposite = {"confirmed": "not confirmed", "not confirmed": "confirmed", "open": "open"}
+    above = judge(values, above=threshold).status
+    assert judge(values, below=threshold).status == opposite[above]
+
+
+def curves(errors: dict[tuple[int, int], list[float]]) -> pd.DataFrame:
+    """A curves table of one variant from its errors by (b, seed)."""
+    return pd.DataFrame(
+        [
+            (b, seed, "CM", 100 * (i + 1), 0.0, error)
+            for (b, seed), run in errors.items()
+            for i, error in enumerate(run)
+        ],
+        columns=["b", "seed", "variant", "step", "training_loss", "target_error"],
+    )
+
+
+def test_instability_is_the_mean_distance_in_decades_to_the_runs_of_the_same_b():
+    table = curves({(1, 0): [1, 10], (1, 1): [1, 0.1], (5, 0): [7, 7], (5, 1): [7, 7]})
+    expected = {(1, 0): 0.5, (1, 1): 0.5, (5, 0): 0, (5, 1): 0}
+    assert instability(table, "CM").to_dict() == pytest.approx(expected)
+
+
+def test_instability_of_a_single_run_is_not_zero_but_unknown():
+    assert instability(curves({(1, 0): [1, 10], (5, 0): [1, 2]}), "CM").empty
+
+
+def test_per_run_and_last_rows_pair_runs_by_b_and_seed():
+    table = last_rows(curves({(5, 1): [3, 4], (1, 0): [1, 2]}))
+    assert per_run(table, "CM", "target_error").to_dict() == {(1, 0): 2, (5, 1): 4}
