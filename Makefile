@@ -35,7 +35,7 @@ test: .venv/ready
 	@.venv/bin/ruff format --check --quiet
 	@.venv/bin/pytest
 
-unlock:  ## after a grid was killed, so that it can go on
+unlock:  ## lets GRID go on after it was killed (make sure first that it no longer runs)
 unlock: .venv/ready
 	@$(SNAKEMAKE) --unlock
 

@@ -16,7 +16,6 @@ import sys
 from pathlib import Path
 
 import yaml
-from snakemake.exceptions import WorkflowError
 
 if "seeds" not in config:
 
@@ -70,12 +69,12 @@ def execute(ablation, b, seed, executed):
 
 
 def write_report(runs_of):
-    """The commands that write the notebooks' final form, a close-up of their first run, and pages."""
+    """The commands that write the final notebooks, close-ups of their first run, and the pages."""
     commands, notebooks = [f"mkdir -p {OUT}/notebooks"], []
     for ablation in ABLATIONS:
         runs = runs_of(ablation)
         if not runs:
-            raise WorkflowError(
+            sys.exit(
                 f"no recorded runs in {OUT / 'data'}/; "
                 "`make report GRID=quick` trains a small grid first"
             )

@@ -73,6 +73,8 @@ class Config(BaseModel):
     @classmethod
     def _known_variants(cls, names, info):
         of_ablation = ABLATIONS.get(info.data.get("ablation"), ())
+        if not isinstance(names, list | tuple):
+            raise ValueError(f"a list of names, each of {', '.join(of_ablation)} at most once")
         names = tuple(names) or of_ablation
         unknown = [name for name in names if name not in of_ablation]
         if unknown or len(set(names)) < len(names):
@@ -144,7 +146,9 @@ def _explain(error: ValidationError) -> str:
         else:
             accepted = problem["msg"].removeprefix("Value error, ")
             accepted = accepted.removeprefix("Input should be ")
-            lines.append(f"{name} = {problem['input']!r}: must be {_range(name) or accepted}")
+            own = problem["type"] == "value_error"  # a validator below knows better than the range
+            accepted = accepted if own else _range(name) or accepted
+            lines.append(f"{name} = {problem['input']!r}: must be {accepted}")
     count = f"{len(lines)} bad parameter{'s' if len(lines) > 1 else ''}"
     return f"{count}, nothing was trained:\n  " + "\n  ".join(lines)
 
@@ -181,4 +185,4 @@ def notebook_parameters(namespace: dict) -> dict:
         ]
         meant |= {target.id for target in targets if isinstance(target, ast.Name)}
     known = set(Config.model_fields) & namespace.keys()
-    return {name: namespace[name] for name in sorted(meant | known)}
+    return {name: namespace[name] for name in sorted(meant | known) if name in namespace}

@@ -62,8 +62,11 @@ def run_folder(out: str, config: Config) -> Path:
 
 def provenance(config: Config, seconds: float, diverged: dict[str, int]) -> dict:
     """What made the run: libraries, commit, wall time, speed; variants that diverged, by step."""
-    git = ["git", "-C", str(PROJECT), "rev-parse", "HEAD"]
-    commit = subprocess.run(git, capture_output=True, text=True).stdout.strip() or None
+    git = ["git", "-C", str(PROJECT), "rev-parse", "--verify", "-q", "HEAD"]
+    try:
+        commit = subprocess.run(git, capture_output=True, text=True).stdout.strip() or None
+    except OSError:  # no git here
+        commit = None
     modules = {"torch": torch, "numpy": numpy, "pandas": pd, "safetensors": safetensors}
     versions = {name: module.__version__ for name, module in modules.items()}
     return {
@@ -109,7 +112,9 @@ def read_run(folder: Path) -> Run:
         raise RecordError(f"{folder} is not a complete run: it lacks {', '.join(missing)}")
     try:
         made_by = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        config = Config(**made_by.pop("config"))
+        parameters = made_by.pop("config")
+        made_by["device"] = parameters["device"]  # where it was trained; read it anywhere
+        config = Config(**parameters | {"device": "cpu"})
         tables = {name: pd.read_csv(folder / name) for name in COLUMNS}
     except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
         raise RecordError(f"{folder} cannot be read as a run: {error}") from error

@@ -1,8 +1,9 @@
 """A run: train every variant on the same batches, log, checkpoint, resume, record."""
 
-import io
+import json
 import logging
 import os
+import shutil
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from icl_core.model import LoopedTransformer, stack_weights
 
 logger = logging.getLogger(__name__)
 CHECKPOINT_SECONDS = 30
+CURVES = records.COLUMNS["curves.csv"]
 
 
 class CheckpointError(RuntimeError):
@@ -54,7 +56,7 @@ def run(config: Config, out: str = ".") -> records.Run:
         errors = pd.concat([_errors(config, *pair) for pair in zip(stacks_of(config), stacks)])
     curves = pd.DataFrame([row for t in stacks for row in t.curves], columns=CURVES)
     diverged = {name: step for t in stacks for name, step in t.diverged.items()}
-    return records.write_run(
+    recorded = records.write_run(
         out,
         config,
         records.provenance(config, sum(t.seconds for t in stacks), diverged),
@@ -62,9 +64,8 @@ def run(config: Config, out: str = ".") -> records.Run:
         errors,
         stack_weights([t.weights for t in stacks]),
     )
-
-
-CURVES = records.COLUMNS["curves.csv"]
+    shutil.rmtree(folder)
+    return recorded
 
 
 def stacks_of(config: Config) -> list[tuple[Variant, ...]]:
@@ -116,7 +117,8 @@ def train(config: Config, variants: tuple[Variant, ...], checkpoint: Path) -> Tr
         _log(config, model, prompts, losses / config.log_every / config.d, state)
         losses.zero_()
         bar.set_postfix_str(_latest(state, len(variants)))
-        if time.monotonic() - saved_at > CHECKPOINT_SECONDS or state.step == config.steps:
+        over = state.step == config.steps or len(state.diverged) == len(variants)
+        if over or time.monotonic() - saved_at > CHECKPOINT_SECONDS:
             state.seconds += time.monotonic() - began
             began = saved_at = time.monotonic()
             _save(checkpoint, config, model, optimiser, state)
@@ -168,14 +170,13 @@ def _save(path: Path, config: Config, model, optimiser, state: Trained) -> None:
         tensors[f"weights/{name}"] = parameter.detach().contiguous()
         tensors[f"mean/{name}"] = moments["exp_avg"].contiguous()
         tensors[f"square/{name}"] = moments["exp_avg_sq"].contiguous()
-    curves = pd.DataFrame(state.curves, columns=CURVES)
-    diverged = ",".join(f"{name}={step}" for name, step in state.diverged.items())
     metadata = {
         "config": config.digest(),
+        "stack": _label(model.variants),
         "step": str(state.step),
         "seconds": repr(state.seconds),
-        "diverged": diverged,
-        "curves": curves.to_csv(index=False, float_format="%.17g"),
+        "diverged": json.dumps(state.diverged),
+        "curves": json.dumps(state.curves),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
@@ -193,7 +194,7 @@ def _load(path: Path, config: Config, model, optimiser) -> Trained:
         with safetensors.safe_open(path, "pt", device=config.device) as file:
             metadata = file.metadata()
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if metadata["config"] != config.digest():
+        if metadata["config"] != config.digest() or metadata["stack"] != _label(model.variants):
             raise ValueError("it is of another configuration")
         step = int(metadata["step"])
         with torch.no_grad():
@@ -204,8 +205,8 @@ def _load(path: Path, config: Config, model, optimiser) -> Trained:
                     "exp_avg": tensors[f"mean/{name}"].clone(),
                     "exp_avg_sq": tensors[f"square/{name}"].clone(),
                 }
-        curves = pd.read_csv(io.StringIO(metadata["curves"]), float_precision="round_trip")
-        diverged = dict(pair.rsplit("=", 1) for pair in metadata["diverged"].split(",") if pair)
+        curves = [tuple(row) for row in json.loads(metadata["curves"])]
+        diverged = json.loads(metadata["diverged"])
     except (ValueError, KeyError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
         raise CheckpointError(
             f"{path} cannot be resumed from: {error}. Remove it to train from the start."
@@ -213,8 +214,8 @@ def _load(path: Path, config: Config, model, optimiser) -> Trained:
     return Trained(
         step=step,
         seconds=float(metadata["seconds"]),
-        curves=list(curves.itertuples(index=False, name=None)),
-        diverged={name: int(at) for name, at in diverged.items()},
+        curves=curves,
+        diverged=diverged,
     )
 
 

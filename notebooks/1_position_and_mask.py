@@ -368,7 +368,7 @@ report.say(
     seed=run.config.seed,
     steps=run.config.steps,
     hours=made["wall_seconds"] / 3600,
-    device=run.config.device,
+    device=made["device"],
     speed=made["variant_steps_per_second"],
     diverged=", ".join(made["diverged"]) or "—",
 )
