@@ -82,8 +82,12 @@ def write_report(runs_of):
         commands.append(execute(ablation, *runs[0], executed))
         commands.append(f"{PYTHON} -m icl_core.pages clean {executed} {final}")
         notebooks.append(str(final))
-    pages = f"{PYTHON} -m icl_core.pages build {OUT}/report {' '.join(notebooks)}"
-    return "\n".join([*commands, pages])
+    commands.append(f"{PYTHON} -m icl_core.pages build {OUT}/report {' '.join(notebooks)}")
+    if OUT == Path("."):  # README tells of the recorded runs, not of a small grid
+        for readme, language in (("README.md", "en"), ("README.ru.md", "ru")):
+            headline = f"{PYTHON} -m icl_core.pages headline {notebooks[0]} {readme} {language}"
+            commands.append(headline)
+    return "\n".join(commands)
 
 
 rule report:

@@ -116,12 +116,17 @@
 # To train another cell of the grid, change `b` and `seed` here or pass them through papermill.
 
 # %%
+import logging
+
 import matplotlib.pyplot as plt
 import pandas as pd
 
 from icl_core import evaluation, model, records, report, sampler, training
 from icl_core.config import Config, notebook_parameters
 from icl_core.verdicts import instability, judge, last_rows, per_run
+
+logging.basicConfig(format="%(asctime)s %(message)s")
+logging.getLogger("icl_core").setLevel("INFO")
 
 # %% tags=["parameters"]
 b: int = 1  # loop iterations / число итераций цикла

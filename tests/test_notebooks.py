@@ -9,6 +9,7 @@ import nbformat
 import pytest
 
 from icl_core.config import Config
+from icl_core.pages import put_headline
 from icl_core.records import PROJECT
 
 SOURCES = sorted((PROJECT / "notebooks").glob("*.py"))
@@ -102,3 +103,18 @@ class TestNotebook:
         for cell in nbformat.read(path.with_suffix(".ipynb"), as_version=4).cells:
             languages = [o.metadata.get("language") for o in cell.get("outputs", [])]
             assert languages.count("ru") == languages.count("en") == len(languages) / 2
+
+
+@pytest.mark.parametrize("readme, language", [("README.md", "en"), ("README.ru.md", "ru")])
+def test_readme_tells_what_the_executed_notebook_found(readme, language, tmp_path):
+    anew = tmp_path / readme
+    anew.write_text((PROJECT / readme).read_text())
+    put_headline(PROJECT / "notebooks" / "1_position_and_mask.ipynb", anew, language)
+    assert anew.read_text() == (PROJECT / readme).read_text(), "make report brings it up to date"
+
+
+@pytest.mark.parametrize("readme", ["README.md", "README.ru.md"])
+def test_every_link_and_picture_of_readme_exists(readme):
+    targets = re.findall(r"\]\(([^)]+)\)", (PROJECT / readme).read_text())
+    assert targets
+    assert [target for target in targets if not (PROJECT / target).exists()] == []

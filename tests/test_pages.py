@@ -7,7 +7,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from icl_core.pages import PLACES, build_pages, clean, mathml
+from icl_core.pages import PLACES, build_pages, clean, mathml, put_headline
 
 HOSTILE = "<script>alert('x')</script>\"><b>"
 SVG = '<svg xmlns="http://www.w3.org/2000/svg"><title>рисунок</title></svg>'
@@ -208,3 +208,20 @@ def test_a_page_needs_a_title(sources):
     nbformat.write(new_notebook(cells=[text("ru", "слова")]), sources[0].parent / "bare.ipynb")
     with pytest.raises(ValueError, match="no heading in ru"):
         build_pages([sources[0].parent / "bare.ipynb"], sources[0].parent / "none")
+
+
+def test_headline_replaces_what_stands_between_the_marks_and_nothing_else(tmp_path):
+    headlines = [
+        shown({"text/markdown": f"{lang} 1"}, language=lang, role="headline")
+        for lang in ("ru", "en")
+    ]
+    told = shown({"text/markdown": "no headline"}, language="en", role="text")
+    nbformat.write(new_notebook(cells=[new_code_cell(outputs=[*headlines, told])]), tmp_path / "n")
+    readme = tmp_path / "README.md"
+    readme.write_text("a\n<!-- headline -->\nold\n<!-- /headline -->\nb\n")
+    put_headline(tmp_path / "n", readme, "en")
+    assert readme.read_text() == "a\n<!-- headline -->\n\nen headline\n\n<!-- /headline -->\nb\n"
+    readme.write_text("no marks")
+    with pytest.raises(ValueError, match="lacks the lines <!-- headline"):
+        put_headline(tmp_path / "n", readme, "en")
+    assert readme.read_text() == "no marks"
