@@ -82,7 +82,7 @@ def write_report(runs_of):
         commands.append(execute(ablation, *runs[0], executed))
         commands.append(f"{PYTHON} -m icl_core.pages clean {executed} {final}")
         notebooks.append(str(final))
-    commands.append(f"{PYTHON} -m icl_core.pages build {OUT}/report {' '.join(notebooks)}")
+    commands.append(f"{PYTHON} -m icl_core.pages build {OUT} {' '.join(notebooks)}")
     if OUT == Path("."):  # README tells of the recorded runs, not of a small grid
         for readme, language in (("README.md", "en"), ("README.ru.md", "ru")):
             headline = f"{PYTHON} -m icl_core.pages headline {notebooks[0]} {readme} {language}"

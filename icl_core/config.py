@@ -153,6 +153,17 @@ def _explain(error: ValidationError) -> str:
     return f"{count}, nothing was trained:\n  " + "\n  ".join(lines)
 
 
+def _assigns_a_plain_value(node: ast.stmt) -> bool:
+    """True of ``b = 5``, ``b: int = 5`` and papermill's ``lr = float('nan')``."""
+    if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
+        return False
+    try:
+        ast.literal_eval(node.value)
+    except ValueError:
+        return ast.unparse(node.value).startswith("float(")
+    return True
+
+
 def _range(name: str) -> str:
     """The declared range of a numeric field, in words; '' where there is none to name."""
     field = Config.model_fields.get(name)
@@ -168,8 +179,8 @@ def _range(name: str) -> str:
 def notebook_parameters(namespace: dict) -> dict:
     """The parameters that a notebook's namespace holds, misspelt ones included.
 
-    A parameters cell is one that only assigns. Those right before the running cell (the
-    notebook's own, then the one that papermill injects) say which names were meant as
+    A parameters cell is one that only assigns plain values. Those right before the running cell
+    (the notebook's own, then the one that papermill injects) say which names were meant as
     parameters, so that ``sed = 3`` is refused rather than ignored.
     """
     meant = set()
@@ -178,11 +189,11 @@ def notebook_parameters(namespace: dict) -> dict:
             body = ast.parse(source).body
         except SyntaxError:
             break
-        if not body or not all(isinstance(node, ast.Assign | ast.AnnAssign) for node in body):
+        if not body or not all(_assigns_a_plain_value(node) for node in body):
             break
         targets = [
             t for node in body for t in getattr(node, "targets", [getattr(node, "target", 0)])
         ]
         meant |= {target.id for target in targets if isinstance(target, ast.Name)}
     known = set(Config.model_fields) & namespace.keys()
-    return {name: namespace[name] for name in sorted(meant | known) if name in namespace}
+    return {name: namespace[name] for name in sorted(meant | known)}

@@ -7,7 +7,6 @@ import pandas as pd
 import torch
 from scipy import stats
 
-from icl_core.config import Config
 from icl_core.model import QUERY, X_TOKENS, LoopedTransformer
 from icl_core.sampler import BOOTSTRAP, Prompts, generator
 
@@ -44,6 +43,17 @@ def target_errors(
     return torch.cat(chunks, dim=-1).double().numpy()
 
 
+@torch.no_grad()
+def query_share(model: LoopedTransformer, prompts: Prompts) -> np.ndarray:
+    """(V,): the query's part of the squared error over all x-tokens, in the last iteration.
+
+    1 / (n + 1) where the query is as hard as any other x-token; near 1 where the answers to the
+    others are read off the prompt.
+    """
+    errors = (model(prompts.tokens)[-1] - prompts.answers).square().mean(dim=1)
+    return (errors[:, -1] / errors.sum(dim=1)).numpy()
+
+
 def bootstrap_mean(errors: np.ndarray, resamples: int = 1000) -> tuple[np.ndarray, np.ndarray]:
     """95 % percentile interval of the mean over the last axis (prompts); seeded.
 
@@ -72,11 +82,10 @@ def errors_table(
     )
 
 
-def interval_over_runs(values: Sequence[float]) -> tuple[float, float, float]:
-    """Mean over runs and its 95 % Student-t interval; (mean, nan, nan) below two runs.
+def interval_over_seeds(values: Sequence[float]) -> tuple[float, float, float]:
+    """Mean and 95 % Student-t interval of independent values; (mean, nan, nan) below two.
 
-    With the three to twenty runs of a grid, a percentile bootstrap over runs is too narrow; t,
-    on values that are already paired differences (or log ratios), keeps its level.
+    For the three to ten seeds of a grid a percentile bootstrap is too narrow.
     """
     values = np.asarray(values, dtype=float)
     mean = float(values.mean()) if len(values) else float("nan")
@@ -137,8 +146,3 @@ def reference_errors(prompts: Prompts, ks: Sequence[int]) -> pd.DataFrame:
             residual = solve(x[:, :k], y[:, :k], x[:, k]) - y[:, k]
             rows.append((name, k, (residual**2).mean() / x.shape[-1]))
     return pd.DataFrame(rows, columns=["solver", "k", "error"])
-
-
-def all_ks(config: Config) -> range:
-    """k = 0 … n_examples."""
-    return range(config.n_examples + 1)

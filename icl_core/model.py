@@ -188,9 +188,8 @@ class LoopedTransformer(nn.Module):
         loops = self.b if loops is None else loops
         n_variants, n_tokens = len(self.variants), tokens.shape[1]
         injected = self.read_in(tokens.expand(n_variants, -1, -1, -1))
-        injected = injected + self.positions(n_tokens).to(injected)[:, None]
+        injected = injected + self.positions(n_tokens)[:, None]
         score_bias = self.score_bias(n_tokens, len(tokens))
-        score_bias = score_bias if score_bias is None else score_bias.to(injected)
         z, predictions = injected, []
         for t in range(loops):
             z = injected if t == 0 else z + injected
@@ -204,18 +203,19 @@ class LoopedTransformer(nn.Module):
 
     def positions(self, n_tokens: int) -> Tensor:
         """The encodings p: (V, L, D)."""
-        rows = {kind: iter(encoding(n_tokens)) for kind, encoding in self.encodings.items()}
+        device = self.read_in.weight.device
+        rows = {kind: iter(e(n_tokens).to(device)) for kind, e in self.encodings.items()}
         return torch.stack([next(rows[variant.encoding]) for variant in self.variants])
 
     def score_bias(self, n_tokens: int, n_prompts: int) -> Tensor | None:
         """What the masks add to the scores: (V B, 1, L, L), (L, L) if shared, None if nothing."""
-        kinds = {variant.mask for variant in self.variants}
+        kinds, device = {variant.mask for variant in self.variants}, self.read_in.weight.device
         if kinds == {"none"}:
             return None
         if len(kinds) == 1:
-            return MASKS[kinds.pop()](n_tokens)
+            return MASKS[kinds.pop()](n_tokens).to(device)
         masks = torch.stack([MASKS[variant.mask](n_tokens) for variant in self.variants])
-        return masks.repeat_interleave(n_prompts, dim=0)[:, None]
+        return masks.to(device).repeat_interleave(n_prompts, dim=0)[:, None]
 
 
 def stack_weights(singles: list[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -34,23 +34,17 @@ VOLATILE_TEXT = {
     rf"(?<![\w.])(?:{PLACE})(?![\w.-])": "…",  # a path on this machine
     r" at 0x[0-9a-f]+": "",  # an object's address
 }
-TEX = {  # what latex2mathml does not know: what it does
-    r"\\arg(?![A-Za-z])": r"\\operatorname{arg}",
-    r"\{aligned\}": "{align*}",
-}
 
 
 def clean(notebook: NotebookNode) -> NotebookNode:
     """A copy with nothing in it that differs from machine to machine or from run to run.
 
-    Tags, outputs and the jupytext and kernelspec metadata stay; papermill's cell of injected
-    parameters goes, so that the notebook pairs with its text. Raises nbformat's ValidationError.
+    Tags, outputs and the jupytext and kernelspec metadata stay. Raises nbformat's ValidationError.
     """
     notebook = copy.deepcopy(notebook)
     lasting = {key: notebook.metadata[key] for key in LASTING if key in notebook.metadata}
     lasting.get("language_info", {}).pop("version", None)
     notebook.metadata = nbformat.from_dict(lasting)
-    notebook.cells = [cell for cell in notebook.cells if "injected-parameters" not in _tags(cell)]
     notebook.nbformat_minor = max(5, notebook.nbformat_minor)  # the first with cell ids
     executed = 0
     for number, cell in enumerate(notebook.cells, start=1):
@@ -105,6 +99,18 @@ def put_headline(notebook: Path, readme: Path, language: str) -> None:
     readme.write_text(f"{before}{mark_1}\n{text}\n\n{mark_2}{after}", encoding="utf-8")
 
 
+def write_figures(notebooks: list[Path], folder: Path) -> None:
+    """Writes folder/<name>.<language>.svg for each figure among the notebooks' outputs."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in notebooks:
+        for cell in nbformat.read(path, as_version=4).cells:
+            for output in cell.get("outputs", []):
+                svg, about = output.get("data", {}).get("image/svg+xml"), output.get("metadata", {})
+                if svg and "name" in about:
+                    target = folder / f"{about['name']}.{about['language']}.svg"
+                    target.write_text(svg, encoding="utf-8")
+
+
 class OneLanguage(Preprocessor):
     """Drops outputs in another language, and captions: a page's figures carry their own."""
 
@@ -148,10 +154,6 @@ class PageRenderer(IPythonRenderer):
         """$$…$$"""
         return f'<span class="formula">{mathml(body, "block")}</span>'
 
-    def latex_environment(self, name: str, body: str) -> str:
-        """A bare \\begin{…}…\\end{…}"""
-        return self.block_math(rf"\begin{{{name}}}{body}\end{{{name}}}")
-
 
 class PageExporter(HTMLExporter):
     """nbconvert's exporter with the template beside this file."""
@@ -166,11 +168,6 @@ class PageExporter(HTMLExporter):
         )
         self.register_preprocessor(OneLanguage(language=language), enabled=True)
 
-    def default_filters(self):
-        """nbconvert's filters, and one for pandas' tables."""
-        yield from super().default_filters()
-        yield "plain_table", plain_table
-
     @pass_context
     def markdown2html(self, context, source: str, escape: bool = False) -> str:
         """The template's filter for markdown; escape where the text is not the author's own."""
@@ -180,11 +177,8 @@ class PageExporter(HTMLExporter):
 
 def mathml(latex: str, display: str) -> str:
     """The formula as MathML; raises ValueError, naming it, if it cannot be set."""
-    known = latex
-    for pattern, replacement in TEX.items():
-        known = re.sub(pattern, replacement, known)
     try:
-        formula = convert_to_element(known, display=display)
+        formula = convert_to_element(latex, display=display)
     except Exception as error:  # the library's exceptions have no common class
         raise ValueError(f"the formula {latex!r} cannot be set: {error!r}") from error
     for element in formula.iter():
@@ -197,11 +191,6 @@ def mathml(latex: str, display: str) -> str:
     return ElementTree.tostring(formula, encoding="unicode", short_empty_elements=False)
 
 
-def plain_table(html: str) -> str:
-    """A pandas table without pandas' own borders and stylesheet; a Styler's stylesheet stays."""
-    return re.sub(r'<style scoped>.*?</style>| border="1"', "", html, flags=re.DOTALL)
-
-
 def _tags(cell: NotebookNode) -> list[str]:
     return cell.metadata.get("tags", [])
 
@@ -210,21 +199,20 @@ def _clean_outputs(cell: NotebookNode, executed: int) -> None:
     if cell.execution_count is not None:
         cell.execution_count = executed
     cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
-    for number, output in enumerate(cell.outputs, start=1):
+    for output in cell.outputs:
         if "execution_count" in output:
             output.execution_count = cell.execution_count
         for texts in (output, output.get("data", {})):
             for key in [key for key in texts if key.startswith(("text", "traceback", "evalue"))]:
-                texts[key] = _clean_text(texts[key], f"T_{cell.id}-{number}")
+                texts[key] = _clean_text(texts[key])
 
 
-def _clean_text(text: str | list[str], table: str) -> str | list[str]:
+def _clean_text(text: str | list[str]) -> str | list[str]:
     if isinstance(text, list):
-        return [_clean_text(line, table) for line in text]
+        return [_clean_text(line) for line in text]
     for pattern, replacement in VOLATILE_TEXT.items():
         text = re.sub(pattern, replacement, text)
-    # pandas' Styler draws its ids; and two notebooks cleaned apart may have the same.
-    return re.sub(r"\bT_(?:[0-9a-f]{5}|cell-\d+-\d+)(?=[_\"\s])", table, text)
+    return text
 
 
 def _page(report: NotebookNode, language: str) -> str:
@@ -241,8 +229,8 @@ def main() -> None:
     store = commands.add_parser("clean", help="store an executed notebook without what varies")
     store.add_argument("executed", type=Path)
     store.add_argument("stored", type=Path)
-    build = commands.add_parser("build", help="write folder/report.<language>.html")
-    build.add_argument("folder", type=Path)
+    build = commands.add_parser("build", help="write out/report/*.html and out/figures/*.svg")
+    build.add_argument("out", type=Path)
     build.add_argument("notebooks", nargs="+", type=Path, help="executed notebooks, in order")
     headline = commands.add_parser("headline", help="put the headline into README")
     headline.add_argument("notebook", type=Path)
@@ -253,7 +241,8 @@ def main() -> None:
         notebook = nbformat.read(arguments.executed, as_version=4)
         nbformat.write(clean(notebook), arguments.stored)
     elif arguments.command == "build":
-        build_pages(arguments.notebooks, arguments.folder)
+        build_pages(arguments.notebooks, arguments.out / "report")
+        write_figures(arguments.notebooks, arguments.out / "figures")
     else:
         put_headline(arguments.notebook, arguments.readme, arguments.language)
 

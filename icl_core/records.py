@@ -60,13 +60,19 @@ def run_folder(out: str, config: Config) -> Path:
     return root_folder(out) / "data" / config.ablation / config.name
 
 
-def provenance(config: Config, seconds: float, diverged: dict[str, int]) -> dict:
-    """What made the run: libraries, commit, wall time, speed; variants that diverged, by step."""
-    git = ["git", "-C", str(PROJECT), "rev-parse", "--verify", "-q", "HEAD"]
+def commit() -> str | None:
+    """The project's git commit, with -dirty where the working tree differs; None without git."""
+    git = ["git", "-C", str(PROJECT), "describe", "--always", "--dirty", "--abbrev=40"]
     try:
-        commit = subprocess.run(git, capture_output=True, text=True).stdout.strip() or None
+        return subprocess.run(git, capture_output=True, text=True).stdout.strip() or None
     except OSError:  # no git here
-        commit = None
+        return None
+
+
+def provenance(
+    config: Config, seconds: float, commit: str | None, diverged: dict[str, int]
+) -> dict:
+    """What made the run: libraries, commit, wall time, speed; variants that diverged, by step."""
     modules = {"torch": torch, "numpy": numpy, "pandas": pd, "safetensors": safetensors}
     versions = {name: module.__version__ for name, module in modules.items()}
     return {

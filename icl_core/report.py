@@ -7,7 +7,6 @@ keep one of them. Numbers come in as numbers and leave in the reader's conventio
 import io
 import math
 from collections.abc import Callable
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -35,9 +34,9 @@ SOLVERS = {
     "zero": ("ноль", (0, (1, 3))),
 }
 STATUSES = {
-    "confirmed": "подтверждено",
-    "not confirmed": "не подтверждено",
-    "open": "открыто",
+    "confirmed": {"ru": "подтверждено", "en": "confirmed"},
+    "not confirmed": {"ru": "не подтверждено", "en": "not confirmed"},
+    "open": {"ru": "открыто", "en": "open"},
 }
 THEME = {
     "figure.dpi": 100,
@@ -59,9 +58,9 @@ def number(value: float, language: str, digits: int = 3) -> str:
         return value
     if not math.isfinite(value):
         return "—" if math.isnan(value) else "∞"
-    if isinstance(value, int) or float(value).is_integer():
-        return f"{int(value):,}".replace(",", "\u202f")
     text = f"{value:.{digits}g}"
+    if float(value).is_integer():
+        text = f"{int(value):,}".replace(",", "\u202f")
     if "e" in text:
         mantissa, exponent = text.split("e")
         text = f"{mantissa} · 10{str(int(exponent)).translate(_SUPERSCRIPT)}"
@@ -100,16 +99,14 @@ def _words(value: float | str | dict, language: str) -> str:
 def figure(
     name: str,
     draw: Callable[[Callable[[str, str], str]], plt.Figure],
-    folder: Path,
     ru: dict[str, str],
     en: dict[str, str],
 ) -> None:
-    """Draws a figure in each language, saves folder/<name>.<language>.svg and emits it.
+    """Draws a figure in each language and emits it as SVG, its name in the output's metadata.
 
     draw(t) returns the figure and asks t(russian, english) for its words; ru and en hold the
-    figure's alt text and its caption.
+    figure's alt text and its caption. The same data give the same bytes.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     for language, words in zip(LANGUAGES, (ru, en)):
         with sns.axes_style("ticks"), plt.rc_context(THEME):
             drawn = draw(lambda *both: both[LANGUAGES.index(language)])  # noqa: B023
@@ -118,8 +115,8 @@ def figure(
             svg = io.StringIO()
             drawn.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
             plt.close(drawn)
-        (folder / f"{name}.{language}.svg").write_text(svg.getvalue(), encoding="utf-8")
-        display(SVG(svg.getvalue()), metadata={"language": language, **words})
+        metadata = {"language": language, "name": name, **words}
+        display(SVG(svg.getvalue()), metadata=metadata)
         caption = {"language": language, "role": "caption"}
         display(Markdown(f"*{words['caption']}*"), metadata=caption)
 
@@ -137,7 +134,7 @@ def draw_lines(
     """A line a variant: the mean over runs of y against x, in a band from least to largest."""
     for variant in variants:
         own = frame[frame.variant == variant].groupby(x)[y]
-        mean, low, high = own.mean(), own.min(), own.max()
+        mean, low, high = own.mean(skipna=False), own.min(), own.max()
         every = max(1, len(mean) // markers)
         axes.plot(mean.index, mean, label=variant, markevery=every, markersize=5, **STYLE[variant])
         if own.size().max() > 1:

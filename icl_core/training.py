@@ -35,6 +35,7 @@ class Trained:
 
     step: int = 0
     seconds: float = 0.0
+    commit: str | None = None  # of the code that began it
     curves: list[tuple] = field(default_factory=list)  # (variant, step, loss, target error)
     diverged: dict[str, int] = field(default_factory=dict)  # variant -> step it was seen at
     weights: dict[str, Tensor] = field(default_factory=dict)
@@ -59,7 +60,7 @@ def run(config: Config, out: str = ".") -> records.Run:
     recorded = records.write_run(
         out,
         config,
-        records.provenance(config, sum(t.seconds for t in stacks), diverged),
+        records.provenance(config, sum(t.seconds for t in stacks), stacks[0].commit, diverged),
         curves,
         errors,
         stack_weights([t.weights for t in stacks]),
@@ -152,7 +153,7 @@ def _errors(config: Config, variants: tuple[Variant, ...], trained: Trained) -> 
     model = LoopedTransformer(config, variants).to(config.device)
     model.load_state_dict(trained.weights)
     prompts = sampler.evaluation_prompts(config)
-    return evaluation.errors_table(model, prompts, evaluation.all_ks(config), config.b)
+    return evaluation.errors_table(model, prompts, range(config.n_examples + 1), config.b)
 
 
 def recorded_model(run: records.Run) -> LoopedTransformer:
@@ -174,6 +175,7 @@ def _save(path: Path, config: Config, model, optimiser, state: Trained) -> None:
         "config": config.digest(),
         "stack": _label(model.variants),
         "step": str(state.step),
+        "commit": json.dumps(state.commit),
         "seconds": repr(state.seconds),
         "diverged": json.dumps(state.diverged),
         "curves": json.dumps(state.curves),
@@ -189,7 +191,7 @@ def _save(path: Path, config: Config, model, optimiser, state: Trained) -> None:
 def _load(path: Path, config: Config, model, optimiser) -> Trained:
     """Puts the checkpoint, if there is one, into model and optimiser."""
     if not path.exists():
-        return Trained()
+        return Trained(commit=records.commit())
     try:
         with safetensors.safe_open(path, "pt", device=config.device) as file:
             metadata = file.metadata()
@@ -205,18 +207,17 @@ def _load(path: Path, config: Config, model, optimiser) -> Trained:
                     "exp_avg": tensors[f"mean/{name}"].clone(),
                     "exp_avg_sq": tensors[f"square/{name}"].clone(),
                 }
-        curves = [tuple(row) for row in json.loads(metadata["curves"])]
-        diverged = json.loads(metadata["diverged"])
+        return Trained(
+            step=step,
+            seconds=float(metadata["seconds"]),
+            commit=json.loads(metadata["commit"]),
+            curves=[tuple(row) for row in json.loads(metadata["curves"])],
+            diverged=json.loads(metadata["diverged"]),
+        )
     except (ValueError, KeyError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
         raise CheckpointError(
             f"{path} cannot be resumed from: {error}. Remove it to train from the start."
         ) from error
-    return Trained(
-        step=step,
-        seconds=float(metadata["seconds"]),
-        curves=curves,
-        diverged=diverged,
-    )
 
 
 def _latest(state: Trained, n_variants: int) -> str:

@@ -1,26 +1,25 @@
 """Verdicts on claims: a quantity a run, its interval over runs, and what the interval decides."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from icl_core.evaluation import interval_over_runs
+from icl_core.evaluation import interval_over_seeds
 
 
 class Verdict(NamedTuple):
-    """A quantity's mean over runs with its 95 % interval, and what follows for the claim."""
+    """A quantity's mean over seeds with its 95 % interval, and what follows for the claim."""
 
     value: float
     low: float
     high: float
-    runs: int
+    seeds: int
     status: str  # confirmed | not confirmed | open
 
 
 def judge(
-    values: Sequence[float],
+    values: pd.Series,
     *,
     above: float | None = None,
     below: float | None = None,
@@ -28,12 +27,17 @@ def judge(
 ) -> Verdict:
     """The claim that a quantity, given once a run, is on average above (or below) a threshold.
 
-    Confirmed when the whole interval lies on the claimed side, not confirmed when the whole
-    interval lies on the other, open otherwise: with fewer than two runs there is no interval.
-    geometric takes the mean and the interval of logarithms, as ratios want it.
+    values is indexed by (b, seed). Runs of one seed share weights and batches, so they are averaged
+    over b first, and the interval is over seeds; seeds that lack a b which others have are left
+    out. Confirmed when the whole interval lies on the claimed side, not confirmed when all of it
+    lies on the other, open otherwise: below two seeds there is no interval, nor is there one
+    where a run diverged. geometric takes means and intervals of logarithms, as ratios want it.
     """
-    values = np.asarray(values, dtype=float)
-    interval = interval_over_runs(np.log(values) if geometric else values)
+    values = np.log(values) if geometric else values
+    runs = values.groupby("seed").size()
+    complete = runs.index[runs == values.index.get_level_values("b").nunique()]
+    values = values.unstack("b").loc[complete].mean(axis=1, skipna=False)
+    interval = interval_over_seeds(values)
     value, low, high = np.exp(interval) if geometric else interval
     if above is not None:
         confirmed, refuted = low > above, high < above
@@ -58,12 +62,12 @@ def instability(curves: pd.DataFrame, variant: str) -> pd.Series:
     """How far a run strays from the others of its b: one number a run, indexed by (b, seed).
 
     The mean over logged steps of |log10 error - mean over the runs of that b of log10 error|, the
-    error being the target error at that step: Levene's quantity, step by step. 0.3 is a factor
-    of two. Runs whose b has no second run are left out: there is nothing to stray from.
+    error being the target error at that step. 0.3 is a factor of two. Runs whose b has fewer than
+    three are left out: two always stray equally far.
     """
     own = curves[curves.variant == variant]
     own = own.assign(log=np.log10(own.target_error))
     runs = own.groupby("b").seed.transform("nunique")
-    own = own[runs > 1]
+    own = own[runs > 2]
     away = (own.log - own.groupby(["b", "step"]).log.transform("mean")).abs()
     return away.groupby([own.b, own.seed]).mean()

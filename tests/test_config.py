@@ -206,6 +206,19 @@ def test_notebook_parameters_takes_the_values_of_the_namespace_not_of_the_text()
     assert notebook_parameters(namespace) == {"b": 5}
 
 
+def test_the_check_can_run_again_after_the_notebook_has():
+    """What later cells computed are no parameters, even where a cell only assigns."""
+    namespace = notebook("b = 5", "run = train(b)\nleft, right = run", b=5, run=1, left=2, right=3)
+    assert notebook_parameters(namespace) == {"b": 5}
+
+
+def test_papermills_nan_is_a_parameter():
+    """papermill writes it as a call."""
+    nan = float("nan")
+    namespace = notebook("lr = 5e-4", "# Parameters\nlr = float('nan')\nsed = -1\n", lr=nan, sed=-1)
+    assert notebook_parameters(namespace) == {"lr": nan, "sed": -1}
+
+
 @pytest.mark.parametrize(
     "cell", ["import math\nhelper = 3", "helper = 3\nprint(helper)", "%matplotlib inline", ""]
 )

@@ -81,7 +81,7 @@ def test_errors_table_has_a_row_a_variant_and_k_in_order(tiny, perturbed):
     """Means and intervals of the right prompts, in the right rows."""
     config = tiny(b=2, variants=("SPE", "CM", "LPE"))
     model, prompts = perturbed(config), sampler.evaluation_prompts(config)
-    ks = evaluation.all_ks(config)
+    ks = range(config.n_examples + 1)
     table = evaluation.errors_table(model, prompts, ks, 2)
     assert list(table.columns) == ["variant", "loops", "k", "error", "low", "high"]
     expected = [(name, 2, k) for name in config.variants for k in (0, 1, 2, 3, 4, 5)]
@@ -94,20 +94,20 @@ def test_errors_table_has_a_row_a_variant_and_k_in_order(tiny, perturbed):
 
 
 @pytest.mark.parametrize("n", [2, 3, 6, 20])
-def test_interval_over_runs_is_students(n):
+def test_interval_over_seeds_is_students(n):
     """Against scipy's one-sample t test."""
     values = np.random.default_rng(n).normal(3, 2, n)
     interval = stats.ttest_1samp(values, 0).confidence_interval(0.95)
     expected = (values.mean(), interval.low, interval.high)
-    assert evaluation.interval_over_runs(values) == pytest.approx(expected)
-    assert evaluation.interval_over_runs(list(values)) == pytest.approx(expected)
+    assert evaluation.interval_over_seeds(values) == pytest.approx(expected)
+    assert evaluation.interval_over_seeds(list(values)) == pytest.approx(expected)
 
 
 def test_one_run_has_a_mean_but_no_interval():
     """A width of zero would claim certainty."""
-    mean, *interval = evaluation.interval_over_runs([2.5])
+    mean, *interval = evaluation.interval_over_seeds([2.5])
     assert mean == 2.5 and np.isnan(interval).all()
-    assert np.isnan(evaluation.interval_over_runs([])).all()
+    assert np.isnan(evaluation.interval_over_seeds([])).all()
 
 
 def test_bootstrap_covers_the_mean_about_as_often_as_it_says():
@@ -179,7 +179,7 @@ def test_reference_errors_span_the_scale(tiny):
     """Zero scores 1, least squares 0 from k = d on, and nothing answers without examples."""
     config = tiny(d=3, n_examples=8, evaluation_prompts=3000)
     table = evaluation.reference_errors(
-        sampler.evaluation_prompts(config), evaluation.all_ks(config)
+        sampler.evaluation_prompts(config), range(config.n_examples + 1)
     )
     assert list(table.columns) == ["solver", "k", "error"]
     assert len(table) == len(evaluation.REFERENCE_SOLVERS) * 9

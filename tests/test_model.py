@@ -280,3 +280,11 @@ def test_other_encodings_take_any_length(tiny, name):
     config = tiny(variants=(name,))
     predictions = LoopedTransformer(config, config.stack)(torch.randn(2, 33, 2))
     assert predictions.shape == (1, 1, 2, 17) and predictions.isfinite().all()
+
+
+def test_a_stack_lives_on_one_device(tiny):
+    """Encodings and masks follow the weights; the meta device stands in for a GPU."""
+    config = tiny()
+    model = LoopedTransformer(config, config.stack).to("meta")
+    tokens = torch.empty(3, config.n_tokens, config.d, device="meta")
+    assert model(tokens).device.type == "meta"

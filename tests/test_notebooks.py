@@ -6,11 +6,14 @@ from pathlib import Path
 
 import jupytext
 import nbformat
+import pandas as pd
 import pytest
 
+from icl_core import report
 from icl_core.config import Config
 from icl_core.pages import put_headline
 from icl_core.records import PROJECT
+from icl_core.verdicts import instability, judge, last_rows, per_run
 
 SOURCES = sorted((PROJECT / "notebooks").glob("*.py"))
 FORMULA = re.compile(r"\$\$?[^$]+\$\$?")
@@ -103,6 +106,51 @@ class TestNotebook:
         for cell in nbformat.read(path.with_suffix(".ipynb"), as_version=4).cells:
             languages = [o.metadata.get("language") for o in cell.get("outputs", [])]
             assert languages.count("ru") == languages.count("en") == len(languages) / 2
+
+
+def claims(errors: dict[str, float], losses: dict[str, float], wobble: dict[str, float]):
+    """The first notebook's claims, computed by its own cells from three runs of these numbers."""
+    jitter = {0: 0.98, 1: 1.0, 2: 1.03}
+    rows = [(1, seed, v) for seed in jitter for v in errors]
+    keys = pd.DataFrame(rows, columns=["b", "seed", "variant"])
+    scale = keys.seed.map(jitter)
+    final = keys.assign(k=63, error=keys.variant.map(errors) * scale)
+    last = keys.assign(training_loss=keys.variant.map(losses) * scale)
+    # At each step another of the three runs strays, as far as its variant wobbles.
+    stray = [last.assign(step=step, up=(last.seed == step) * 1.0) for step in jitter]
+    curves = pd.concat(stray)
+    curves["target_error"] = curves.variant.map(wobble).fillna(1) ** curves.up
+    names = {
+        "errors": final,
+        "curves": curves,
+        "config": Config(),
+        "solvers": pd.DataFrame([("zero", 63, 1.0)], columns=["solver", "k", "error"]),
+        **{"per_run": per_run, "last_rows": last_rows, "instability": instability},
+        **{"judge": judge, "report": report},
+    }
+    for cell in cells(PROJECT / "notebooks" / "1_position_and_mask.py"):
+        if cell.source.startswith(("def error(", "def claim(", "claims = [")):
+            exec(cell.source, names)
+    return {(point, quantity): status for point, quantity, *_, status in names["claims"]}
+
+
+def test_claims_of_the_first_notebook_come_out_either_way():
+    as_claimed = claims(
+        {"SPE": 1, "LPE": 1, "SPE + CM": 0.2, "LPE + CM": 0.05, "CM": 0.21, "none": 1},
+        {"SPE": 0.02, "LPE": 0.02, "SPE + CM": 0.3, "LPE + CM": 0.1, "CM": 0.3, "none": 1},
+        {"SPE + CM": 2, "LPE + CM": 1.1},
+    )
+    refuted = {key for key, status in as_claimed.items() if status == "not confirmed"}
+    assert refuted == {("8", "E(SPE + CM) / E(LPE + CM)")}  # claim 3 the other way round
+    assert as_claimed["8", "E(CM) / E(SPE + CM)"] == "confirmed"
+    assert set(as_claimed.values()) == {"confirmed", "not confirmed"}
+    contrary = claims(
+        {"SPE": 0.1, "LPE": 0.1, "SPE + CM": 0.2, "LPE + CM": 0.4, "CM": 0.35, "none": 0.1},
+        {"SPE": 0.9, "LPE": 0.9, "SPE + CM": 0.3, "LPE + CM": 0.1, "CM": 0.3, "none": 1},
+        {"SPE + CM": 1.1, "LPE + CM": 2},
+    )
+    confirmed = {key for key, status in contrary.items() if status == "confirmed"}
+    assert confirmed == {("8", "E(SPE + CM) / E(LPE + CM)"), ("8", "E(CM) / E(SPE + CM)")}
 
 
 @pytest.mark.parametrize("readme, language", [("README.md", "en"), ("README.ru.md", "ru")])

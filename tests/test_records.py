@@ -26,11 +26,11 @@ def write(tmp_path, perturbed):
 
     def write(config, diverged=None):
         model, prompts = perturbed(config), sampler.evaluation_prompts(config)
-        errors = evaluation.errors_table(model, prompts, evaluation.all_ks(config), config.b)
+        errors = evaluation.errors_table(model, prompts, range(config.n_examples + 1), config.b)
         steps = range(config.log_every, config.steps + 1, config.log_every)
         rows = [(name, step, 1 / step, 2 / 3) for name in config.variants for step in steps]
         curves = pd.DataFrame(rows, columns=records.COLUMNS["curves.csv"])
-        made_by = records.provenance(config, 2.0, diverged or {})
+        made_by = records.provenance(config, 2.0, None, diverged or {})
         return write_run(str(tmp_path), config, made_by, curves, errors, model.state_dict())
 
     return write
@@ -48,7 +48,7 @@ def test_a_run_comes_back_as_it_was_written(tiny, tmp_path, perturbed, write):
     weights = run.weights()
     assert weights.keys() == model.state_dict().keys()
     assert all(torch.equal(w, weights[name]) for name, w in model.state_dict().items())
-    ks = evaluation.all_ks(config)
+    ks = range(config.n_examples + 1)
     errors = evaluation.errors_table(model, sampler.evaluation_prompts(config), ks, 2)
     pd.testing.assert_frame_equal(run.errors, errors, rtol=1e-8, atol=0)
     assert list(run.curves.columns) == records.COLUMNS["curves.csv"]
@@ -69,7 +69,7 @@ def test_recorded_weights_evaluate_to_the_recorded_errors(tiny, write):
     run = write(tiny(b=2, variants=("SPE", "LPE + CM", "none")))
     prompts = sampler.evaluation_prompts(run.config)
     anew = evaluation.errors_table(
-        recorded_model(run), prompts, evaluation.all_ks(run.config), run.config.b
+        recorded_model(run), prompts, range(run.config.n_examples + 1), run.config.b
     )
     pd.testing.assert_frame_equal(anew, run.errors, rtol=1e-6, atol=1e-8)
 
@@ -80,7 +80,7 @@ def test_a_diverged_run_can_be_written_and_read(tiny, tmp_path, write, perturbed
     made = write(config)
     errors = made.errors.assign(error=math.nan, low=math.inf)
     shutil.rmtree(made.folder)
-    made_by = records.provenance(config, 2.0, {"CM": 20})
+    made_by = records.provenance(config, 2.0, "abc", {"CM": 20})
     weights = {
         name: torch.full_like(w, math.nan) for name, w in perturbed(config).state_dict().items()
     }
@@ -266,8 +266,8 @@ def test_tidy_puts_b_and_seed_in_front(tiny, tmp_path, write):
 
 
 @pytest.mark.parametrize("git", ["no program", "no repository", "no commit", "a commit"])
-def test_provenance_names_the_commit_if_there_is_one(tiny, tmp_path, monkeypatch, git):
-    """It is asked for after hours of training: no state of git may lose the run."""
+def test_the_commit_is_named_if_there_is_one(tmp_path, monkeypatch, git):
+    """No state of git may lose a run."""
     monkeypatch.setattr(records, "PROJECT", tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     command, commit = (
@@ -282,7 +282,7 @@ def test_provenance_names_the_commit_if_there_is_one(tiny, tmp_path, monkeypatch
         commit = (tmp_path / ".git" / head).read_text().strip()
     if git == "no program":
         monkeypatch.setenv("PATH", str(tmp_path))
-    assert records.provenance(tiny(), 2.0, {})["commit"] == commit
+    assert records.commit() == commit
 
 
 # What is recorded in this project's own data/.
@@ -303,7 +303,7 @@ def test_recorded_run_is_whole(folder):
     run = read_run(folder)
     config, diverged = run.config, run.provenance["diverged"]
     assert set(diverged) <= set(config.variants)
-    ks = evaluation.all_ks(config)
+    ks = range(config.n_examples + 1)
     rows = run.errors[["variant", "loops", "k"]].itertuples(index=False, name=None)
     assert list(rows) == [(name, config.b, k) for name in config.variants for k in ks]
     for name in config.variants:

@@ -10,6 +10,12 @@ from scipy import stats
 from icl_core.verdicts import instability, judge, last_rows, per_run
 
 
+def at_b1(values) -> pd.Series:
+    """One value a seed, all at b = 1."""
+    index = pd.MultiIndex.from_product([[1], range(len(values))], names=["b", "seed"])
+    return pd.Series(values, index=index, dtype=float)
+
+
 @pytest.mark.parametrize(
     "values, threshold, status",
     [
@@ -24,24 +30,31 @@ from icl_core.verdicts import instability, judge, last_rows, per_run
     ],
 )
 def test_status(values, threshold, status):
-    assert judge(values, **threshold).status == status
+    assert judge(at_b1(values), **threshold).status == status
 
 
 def test_geometric_interval_is_students_on_logarithms():
     values = [0.5, 0.7, 0.4, 0.6]
-    verdict = judge(values, below=1, geometric=True)
+    verdict = judge(at_b1(values), below=1, geometric=True)
     logs = np.log(values)
     low, high = stats.t.interval(0.95, 3, loc=logs.mean(), scale=stats.sem(logs))
     assert verdict.value == pytest.approx(stats.gmean(values))
     assert (verdict.low, verdict.high) == pytest.approx((np.exp(low), np.exp(high)))
-    assert verdict.runs == 4
+    assert verdict.seeds == 4
+
+
+def test_runs_of_one_seed_count_once_and_incomplete_seeds_not_at_all():
+    runs = {(1, 0): 1.0, (5, 0): 3.0, (1, 1): 2.0, (5, 1): 4.0, (1, 2): 100.0}
+    index = pd.MultiIndex.from_tuples(runs, names=["b", "seed"])
+    verdict = judge(pd.Series(list(runs.values()), index=index), above=0)
+    assert (verdict.value, verdict.seeds) == (2.5, 2)
 
 
 @given(st.lists(st.floats(0.01, 100), min_size=2, max_size=8), st.floats(0.01, 100))
 def test_above_and_below_are_opposites(values, threshold):
     opposite = {"confirmed": "not confirmed", "not confirmed": "confirmed", "open": "open"}
-    above = judge(values, above=threshold).status
-    assert judge(values, below=threshold).status == opposite[above]
+    above = judge(at_b1(values), above=threshold).status
+    assert judge(at_b1(values), below=threshold).status == opposite[above]
 
 
 def curves(errors: dict[tuple[int, int], list[float]]) -> pd.DataFrame:
@@ -57,13 +70,17 @@ def curves(errors: dict[tuple[int, int], list[float]]) -> pd.DataFrame:
 
 
 def test_instability_is_the_mean_distance_in_decades_to_the_runs_of_the_same_b():
-    table = curves({(1, 0): [1, 10], (1, 1): [1, 0.1], (5, 0): [7, 7], (5, 1): [7, 7]})
-    expected = {(1, 0): 0.5, (1, 1): 0.5, (5, 0): 0, (5, 1): 0}
+    same = {(5, seed): [7, 7] for seed in range(3)}
+    table = curves({(1, 0): [1, 1000], (1, 1): [1, 1], (1, 2): [1, 1], **same})
+    expected = {(1, 0): 1, (1, 1): 0.5, (1, 2): 0.5, (5, 0): 0, (5, 1): 0, (5, 2): 0}
     assert instability(table, "CM").to_dict() == pytest.approx(expected)
 
 
-def test_instability_of_a_single_run_is_not_zero_but_unknown():
-    assert instability(curves({(1, 0): [1, 10], (5, 0): [1, 2]}), "CM").empty
+def test_instability_takes_three_runs_of_a_b():
+    """Two runs are always equally far from their mean: an interval of no width, from nothing."""
+    few = instability(curves({(1, 0): [1, 10], (1, 1): [5, 2], (5, 0): [1, 2]}), "CM")
+    assert few.empty
+    assert judge(few - few, above=0).status == "open"
 
 
 def test_per_run_and_last_rows_pair_runs_by_b_and_seed():
