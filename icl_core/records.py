@@ -102,7 +102,8 @@ def write_run(
         for name, table in (("curves.csv", curves), ("errors.csv", errors)):
             table[COLUMNS[name]].to_csv(temporary / name, index=False, float_format="%.9g")
         safetensors.torch.save_file(weights, temporary / "weights.safetensors")
-        temporary.chmod(0o755)
+        temporary.chmod(0o755)  # a temporary folder, and a safetensors file, is its owner's alone
+        (temporary / "weights.safetensors").chmod(0o644)
         if folder.exists():
             raise RecordError(f"{folder} is recorded already; remove it by hand to train it anew")
         temporary.rename(folder)

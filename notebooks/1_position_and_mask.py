@@ -796,26 +796,31 @@ report.table(
 
 # %%
 means = full.groupby("variant").error.agg(mean).sort_values()
-points = verdicts.groupby("point").status.agg(list).items()
+points = verdicts.groupby("point").status.agg(list)
+dash = {"ru": " — ", "en": " "}
+listed = {
+    lang: "; ".join(f"{v}{dash[lang]}{report.number(e, lang)}" for v, e in means.items())
+    for lang in report.LANGUAGES
+}
+judged = {
+    lang: "; ".join(
+        f"{point}{dash[lang]}{' / '.join(dict.fromkeys(status[lang] for status in statuses))}"
+        for point, statuses in points.items()
+    )
+    for lang in report.LANGUAGES
+}
+
+# %%
 report.say(
     ru="Ошибка в целевой задаче при полном промпте, средняя по запускам (всего запусков: {runs}; "
-    "предсказание «всегда ноль» получает {zero}): {errors}. Вердикты по пунктам: {points}.",
+    "предсказание «всегда ноль» получает {zero}): {listed}. Вердикты по пунктам: {judged}.",
     en="Target error with the full prompt, mean over runs (runs: {runs}; the prediction “always zero” "
-    "scores {zero}): {errors}. Verdicts by point: {points}.",
+    "scores {zero}): {listed}. Verdicts by point: {judged}.",
     role="headline",
     runs=len(runs),
     zero=error_of_zero,
-    errors={
-        lang: "; ".join(f"{name} — {report.number(value, lang)}" for name, value in means.items())
-        for lang in report.LANGUAGES
-    },
-    points={
-        lang: "; ".join(
-            f"{point} — {' / '.join(dict.fromkeys(status[lang] for status in statuses))}"
-            for point, statuses in points
-        )
-        for lang in report.LANGUAGES
-    },
+    listed=listed,
+    judged=judged,
 )
 
 # %% [markdown] tags=["ru"]
