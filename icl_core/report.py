@@ -55,7 +55,7 @@ _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 def number(value: float, language: str, digits: int = 3) -> str:
     """value with so many significant digits; «—» for nan; a decimal comma in Russian."""
     if isinstance(value, str):
-        return value
+        return value.replace(" + ", "\u00a0+\u00a0")  # a variant's name stays on one line
     if not math.isfinite(value):
         return "—" if math.isnan(value) else "∞"
     text = f"{value:.{digits}g}"

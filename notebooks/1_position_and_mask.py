@@ -112,7 +112,7 @@
 # %% [markdown] tags=["en"]
 # ## Parameters
 #
-# The defaults are the source text's, or our choice where it is silent; the table below says which.
+# The defaults are the source text’s, or our choice where it is silent; the table below says which.
 # A run is one pair of `b` and `seed`, and trains all six variants of the model. To make another run,
 # change the two here or pass them through papermill.
 
@@ -483,15 +483,16 @@ runs = records.recorded_runs(out, config)
 curves, errors = records.tidy(runs, "curves"), records.tidy(runs, "errors")
 planned = records.planned_runs(out, config.ablation)
 recorded = [(r.config.b, r.config.seed) for r in runs]
-missing = [f"(b = {b}, seed = {s})" for b, s in planned if (b, s) not in recorded]
+missing = [f"({b}, {seed})" for b, seed in planned if (b, seed) not in recorded]
 diverged = [
-    f"{v} (b = {r.config.b}, seed = {r.config.seed})"
+    f"{variant} ({r.config.b}, {r.config.seed})"
     for r in runs
-    for v in r.provenance["diverged"]
+    for variant in r.provenance["diverged"]
 ]
 report.say(
-    ru="Записано запусков: {n}. Из запланированных не хватает: {missing}. Разошлись: {diverged}.",
-    en="Recorded runs: {n}. Planned but missing: {missing}. Diverged: {diverged}.",
+    ru="Записано запусков: {n}. Из запланированных пар ($b$, зерно) не хватает: {missing}. "
+    "Разошлись: {diverged}.",
+    en="Recorded runs: {n}. Planned but missing pairs ($b$, seed): {missing}. Diverged: {diverged}.",
     n=len(recorded),
     missing=", ".join(missing) or "—",
     diverged=", ".join(diverged) or "—",
@@ -584,7 +585,8 @@ report.figure(
 # %% [markdown] tags=["ru"]
 # ### Отдельно для каждого b
 #
-# Среднее по запускам с одним $b$; число запусков указано в таблице. Последний столбец — **доля
+# Среднее по запускам с одним $b$; число запусков указано в таблице. Столбец $n - 1$ — ошибка в целевой
+# задаче, когда в промпте на один пример меньше, чем при обучении. Последний столбец — **доля
 # запроса**: какая часть суммы ошибок по всем $n + 1$ токенам $x$ полного промпта приходится на запрос
 # (последняя итерация цикла). Если модель списывает ответы $y_i$, ошибаться ей остаётся только на
 # запросе, и доля близка к 1. Если запрос для неё не труднее остальных токенов, доля около
@@ -593,7 +595,8 @@ report.figure(
 # %% [markdown] tags=["en"]
 # ### Each b on its own
 #
-# The mean over the runs of one $b$; the table says how many there are. The last column is the **share
+# The mean over the runs of one $b$; the table says how many there are. The column $n - 1$ is the target
+# error when the prompt has one example fewer than in training. The last column is the **share
 # of the query**: how much of the summed error over all $n + 1$ $x$-tokens of the full prompt falls on
 # the query (last loop iteration). If a model copies the answers $y_i$, the query is the only token
 # left to be wrong at, and the share is near 1. If the query is no harder for it than the other
@@ -609,6 +612,8 @@ shares = [
 keys = ["b", "seed", "variant"]
 full = errors[errors.k == config.n_examples].merge(last_rows(curves), on=keys)
 full = full.merge(pd.DataFrame(shares, columns=[*keys, "share"]), on=keys)
+shorter = errors[errors.k == config.n_examples - 1].rename(columns={"error": "shorter"})
+full = full.merge(shorter[[*keys, "shorter"]], on=keys)
 
 
 def mean(values):
@@ -616,7 +621,8 @@ def mean(values):
 
 
 # %%
-by_b = full.groupby(["b", "variant"])[["training_loss", "error", "share"]].agg(mean).reset_index()
+columns = ["training_loss", "error", "shorter", "share"]
+by_b = full.groupby(["b", "variant"])[columns].agg(mean).reset_index()
 by_b["runs"] = by_b.b.map(full.groupby("b").seed.nunique())
 report.table(
     by_b.sort_values(["b", "error"]),
@@ -626,6 +632,7 @@ report.table(
         "variant": "вариант",
         "training_loss": "функция потерь на обучении",
         "error": "ошибка в целевой задаче",
+        "shorter": "n − 1",
         "share": "доля запроса",
     },
     en={
@@ -634,6 +641,7 @@ report.table(
         "variant": "variant",
         "training_loss": "training loss",
         "error": "target error",
+        "shorter": "n − 1",
         "share": "share of the query",
     },
 )
