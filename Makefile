@@ -9,13 +9,16 @@ SNAKEMAKE = .venv/bin/python -m snakemake --cores $(CORES) \
 	--keep-going --rerun-incomplete --show-failed-logs --quiet host reason
 
 .DEFAULT_GOAL := help
-.PHONY: help report grid lab test unlock clean
+.PHONY: help setup report grid lab test unlock clean
 
 help:    ## this list
 	@sed -n 's/^\([a-z]*: *\).*## \(.*\)/  make \1 \2/p' Makefile | tr -d ':'
 	@echo
 	@echo "GRID is the name of a file in grids/: full, quick (15 minutes) or smoke (a minute)."
 	@echo "CORES = $(CORES) runs at a time; PYTHON = $(PYTHON) makes .venv on first use."
+
+setup:   ## .venv with all that the project needs; the other targets call it themselves
+setup: .venv/ready
 
 report:  ## the report from what data/ holds; with GRID=…, that grid and its report
 report: .venv/ready

@@ -145,7 +145,7 @@ log_every: int = 100  # steps between two points of a curve / шагов меж�
 curve_prompts: int = 512  # prompts behind a curve's target error / промптов для кривых ошибки
 evaluation_prompts: int = 1280  # prompts of the final evaluation / промптов в итоговой оценке
 device: str = "cpu"  # where to train, cpu or cuda / где обучать, cpu или cuda
-out: str = "."  # folder of data and figures, from the project's root / папка для data и figures
+out: str = "."  # folder of data/, from the project's root / папка, где лежит data/
 
 # %%
 given = notebook_parameters(globals())
