@@ -9,7 +9,7 @@ SNAKEMAKE = .venv/bin/python -m snakemake --cores $(CORES) \
 	--keep-going --rerun-incomplete --show-failed-logs --quiet host reason
 
 .DEFAULT_GOAL := help
-.PHONY: help setup report grid lab test unlock clean
+.PHONY: help setup report grid lab test bench unlock clean
 
 help:    ## this list
 	@sed -n 's/^\([a-z]*: *\).*## \(.*\)/  make \1 \2/p' Makefile | tr -d ':'
@@ -37,6 +37,10 @@ test: .venv/ready
 	@.venv/bin/ruff check --quiet
 	@.venv/bin/ruff format --check --quiet
 	@.venv/bin/pytest
+
+bench:   ## measures training against the machine's matrix product
+bench: .venv/ready
+	@.venv/bin/python benchmarks/throughput.py
 
 unlock:  ## lets GRID go on after it was killed (make sure first that it no longer runs)
 unlock: .venv/ready

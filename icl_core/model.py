@@ -224,17 +224,6 @@ def stack_weights(singles: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     return {name: torch.cat([w[name] for w in singles if name in w]) for name in names}
 
 
-def single_weights(
-    weights: dict[str, Tensor], variants: tuple[Variant, ...], index: int
-) -> dict[str, Tensor]:
-    """The weights of the variant at index, as a stack of one: the reverse of stack_weights."""
-    kind = variants[index].encoding
-    nth_user = sum(variant.encoding == kind for variant in variants[:index])
-    own = {n: w[index : index + 1] for n, w in weights.items() if not n.startswith("encodings.")}
-    tables = {n: w for n, w in weights.items() if n.startswith(f"encodings.{kind}.")}
-    return own | {n: w[nth_user : nth_user + 1] for n, w in tables.items()}
-
-
 def parameter_count(config: Config, variant: Variant) -> int:
     """The number of trained parameters of one variant."""
     return sum(p.numel() for p in LoopedTransformer(config, (variant,)).parameters())

@@ -110,7 +110,7 @@ def train(config: Config, variants: tuple[Variant, ...], checkpoint: Path) -> Tr
     losses = torch.zeros(len(variants), device=config.device)
     bar = tqdm(total=config.steps, initial=state.step, desc=label, mininterval=1, unit="step")
     while state.step < config.steps and len(state.diverged) < len(variants):
-        losses += _step(config, model, optimiser, state.step)
+        losses += update(config, model, optimiser, state.step)
         state.step += 1
         bar.update()
         if state.step % config.log_every:
@@ -129,8 +129,8 @@ def train(config: Config, variants: tuple[Variant, ...], checkpoint: Path) -> Tr
     return state
 
 
-def _step(config: Config, model: LoopedTransformer, optimiser, step: int) -> Tensor:
-    """One update; the losses (V,) before it."""
+def update(config: Config, model: LoopedTransformer, optimiser, step: int) -> Tensor:
+    """Trains on the batch of this step; the losses (V,) before the update."""
     tokens, answers = (part.to(config.device) for part in sampler.batch(config, step))
     loss = training_loss(model(tokens), answers)
     optimiser.zero_grad(set_to_none=True)

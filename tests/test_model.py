@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from conftest import single_weights
 
 from icl_core import sampler
 from icl_core.config import VARIANTS, Config
@@ -14,7 +15,6 @@ from icl_core.model import (
     X_TOKENS,
     LoopedTransformer,
     parameter_count,
-    single_weights,
     sinusoidal_table,
     stack_weights,
 )

@@ -11,9 +11,10 @@ import pandas as pd
 import pytest
 import safetensors.torch
 import torch
+from conftest import single_weights
 
 from icl_core import evaluation, records, sampler
-from icl_core.model import LoopedTransformer, single_weights
+from icl_core.model import LoopedTransformer
 from icl_core.records import RecordError, find_run, read_run, recorded_runs, tidy, write_run
 from icl_core.training import recorded_model
 

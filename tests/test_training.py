@@ -14,10 +14,11 @@ import pandas as pd
 import pytest
 import safetensors.torch
 import torch
+from conftest import single_weights
 
 from icl_core import evaluation, records, sampler, training
 from icl_core.config import VARIANTS
-from icl_core.model import LoopedTransformer, single_weights, stack_weights
+from icl_core.model import LoopedTransformer, stack_weights
 from icl_core.training import CheckpointError, run, train
 
 CM = (VARIANTS["CM"],)
@@ -31,25 +32,25 @@ def checkpoint_at_every_log_point(monkeypatch):
 
 def kill_at(monkeypatch, step):
     """Stops training before this step's update, like Ctrl-C; undone by monkeypatch.undo()."""
-    update = training._step
+    update = training.update
 
     def killed(config, model, optimiser, at):
         if at == step:
             raise KeyboardInterrupt
         return update(config, model, optimiser, at)
 
-    monkeypatch.setattr(training, "_step", killed)
+    monkeypatch.setattr(training, "update", killed)
 
 
 def watch(monkeypatch):
     """The steps that are trained from here on."""
-    update, steps = training._step, []
+    update, steps = training.update, []
 
     def watched(config, model, optimiser, at):
         steps.append(at)
         return update(config, model, optimiser, at)
 
-    monkeypatch.setattr(training, "_step", watched)
+    monkeypatch.setattr(training, "update", watched)
     return steps
 
 
@@ -95,7 +96,7 @@ def test_a_run_killed_in_its_second_variant_does_not_train_the_first_anew(
 ):
     """The whole run, record included, is the undisturbed one's to the byte."""
     undisturbed = run(tiny(), str(tmp_path / "undisturbed"))
-    update = training._step
+    update = training.update
 
     def killed(config, model, optimiser, at):
         if model.variants[0].name == "LPE" and at == 15:
@@ -103,7 +104,7 @@ def test_a_run_killed_in_its_second_variant_does_not_train_the_first_anew(
         return update(config, model, optimiser, at)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "_step", killed)
+        patch.setattr(training, "update", killed)
         with pytest.raises(KeyboardInterrupt):
             run(tiny(), str(tmp_path / "killed"))
     assert not (tmp_path / "killed" / "data").exists()
@@ -238,7 +239,7 @@ def refused(config, checkpoint, variants=CM):
 
     before = checkpoint.read_bytes()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "_step", no_step)
+        patch.setattr(training, "update", no_step)
         with pytest.raises(CheckpointError) as raised:
             train(config, variants, checkpoint)
     assert checkpoint.read_bytes() == before
@@ -342,7 +343,7 @@ def test_divergence_survives_a_kill(tiny, tmp_path, monkeypatch):
 
 def poison(monkeypatch, *names):
     """From step 12 on, the weights of these variants are nan."""
-    update = training._step
+    update = training.update
 
     def poisoned(config, model, optimiser, at):
         if at == 12 and model.variants[0].name in names:
@@ -350,7 +351,7 @@ def poison(monkeypatch, *names):
                 model.read_in.weight.fill_(math.nan)
         return update(config, model, optimiser, at)
 
-    monkeypatch.setattr(training, "_step", poisoned)
+    monkeypatch.setattr(training, "update", poisoned)
 
 
 def test_a_run_with_a_diverged_variant_is_recorded_as_one(tiny, tmp_path, monkeypatch):
