@@ -516,8 +516,8 @@ solvers = evaluation.reference_errors(prompts, range(config.n_examples + 1))
 
 def draw_performance(t):
     figure, axes = plt.subplots(1, 2, figsize=(12, 5), width_ratios=[3, 2], sharey=True)
-    finite = errors.error[errors.error < float("inf")]
-    lowest, highest = finite.min() / 3, max(4, 1.3 * finite.max())
+    finite = [1, *errors.error[errors.error < float("inf")]]  # 1 if every variant has diverged
+    lowest, highest = min(finite) / 3, max(4, 1.3 * max(finite))
     report.draw_lines(axes[0], errors, "k", "error", variants)
     report.draw_solvers(axes[0], solvers[solvers.error > lowest], t)
     report.draw_points(axes[1], errors[errors.k == config.n_examples], "error", variants)
