@@ -19,6 +19,7 @@ help:    ## this list
 
 setup:   ## .venv with all that the project needs; the other targets call it themselves
 setup: .venv/ready
+	@echo ".venv is ready"
 
 report:  ## the report from what data/ holds; with GRID=…, that grid and its report
 report: .venv/ready
