@@ -18,7 +18,7 @@ import torch
 from icl_core.config import VARIANTS, Config, Variant
 from icl_core.model import ALL, X_TOKENS, LoopedTransformer
 from icl_core.sampler import batch
-from icl_core.training import training_loss, update
+from icl_core.training import adam, training_loss, update
 
 STEPS, WARM_UP = 12, 3
 
@@ -52,7 +52,7 @@ def ceiling() -> float:
 def recorded(config: Config, variant: Variant) -> Callable[[], object]:
     """A step as the recorded runs take it."""
     model = LoopedTransformer(config, (variant,))
-    optimiser = torch.optim.Adam(model.parameters(), lr=config.lr, fused=True)
+    optimiser = adam(config, model)
     return lambda: update(config, model, optimiser, 0)
 
 

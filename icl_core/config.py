@@ -191,9 +191,7 @@ def notebook_parameters(namespace: dict) -> dict:
             break
         if not body or not all(_assigns_a_plain_value(node) for node in body):
             break
-        targets = [
-            t for node in body for t in getattr(node, "targets", [getattr(node, "target", 0)])
-        ]
-        meant |= {target.id for target in targets if isinstance(target, ast.Name)}
+        names = [n for node in body for n in ast.walk(node) if isinstance(n, ast.Name)]
+        meant |= {name.id for name in names if isinstance(name.ctx, ast.Store)}
     known = set(Config.model_fields) & namespace.keys()
     return {name: namespace[name] for name in sorted(meant | known)}

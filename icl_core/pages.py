@@ -83,14 +83,8 @@ def put_headline(notebook: Path, readme: Path, language: str) -> None:
 
     Raises ValueError if the marks are not there.
     """
-    cells = nbformat.read(notebook, as_version=4).cells
     wanted = {"language": language, "role": "headline"}
-    headlines = [
-        output.data["text/markdown"]
-        for cell in cells
-        for output in cell.get("outputs", [])
-        if output.get("metadata") == wanted
-    ]
+    headlines = [o.data["text/markdown"] for o in _outputs(notebook) if o.get("metadata") == wanted]
     before, mark_1, rest = readme.read_text(encoding="utf-8").partition("<!-- headline -->\n")
     _, mark_2, after = rest.partition("<!-- /headline -->\n")
     if not mark_2:
@@ -103,12 +97,11 @@ def write_figures(notebooks: list[Path], folder: Path) -> None:
     """Writes folder/<name>.<language>.svg for each figure among the notebooks' outputs."""
     folder.mkdir(parents=True, exist_ok=True)
     for path in notebooks:
-        for cell in nbformat.read(path, as_version=4).cells:
-            for output in cell.get("outputs", []):
-                svg, about = output.get("data", {}).get("image/svg+xml"), output.get("metadata", {})
-                if svg and "name" in about:
-                    target = folder / f"{about['name']}.{about['language']}.svg"
-                    target.write_text(svg, encoding="utf-8")
+        for output in _outputs(path):
+            svg, about = output.get("data", {}).get("image/svg+xml"), output.get("metadata", {})
+            if svg and "name" in about:
+                target = folder / f"{about['name']}.{about['language']}.svg"
+                target.write_text(svg, encoding="utf-8")
 
 
 class OneLanguage(Preprocessor):
@@ -193,6 +186,11 @@ def mathml(latex: str, display: str) -> str:
 
 def _tags(cell: NotebookNode) -> list[str]:
     return cell.metadata.get("tags", [])
+
+
+def _outputs(notebook: Path) -> list[NotebookNode]:
+    cells = nbformat.read(notebook, as_version=4).cells
+    return [output for cell in cells for output in cell.get("outputs", [])]
 
 
 def _clean_outputs(cell: NotebookNode, executed: int) -> None:

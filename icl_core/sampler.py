@@ -22,6 +22,10 @@ class Prompts(NamedTuple):
     tokens: torch.Tensor
     answers: torch.Tensor
 
+    def first(self, n_prompts: int) -> "Prompts":
+        """The first of them."""
+        return Prompts(self.tokens[:n_prompts], self.answers[:n_prompts])
+
 
 def generator(stream: int, *seeds: int) -> np.random.Generator:
     """Random numbers that depend on (stream, *seeds) alone."""

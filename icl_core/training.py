@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import os
 import shutil
 import time
@@ -40,6 +41,10 @@ class Trained:
     diverged: dict[str, int] = field(default_factory=dict)  # variant -> step it was seen at
     weights: dict[str, Tensor] = field(default_factory=dict)
 
+    def is_over(self, config: Config, variants: tuple[Variant, ...]) -> bool:
+        """All steps are taken, or every variant of the stack has diverged."""
+        return self.step >= config.steps or len(self.diverged) == len(variants)
+
 
 def run(config: Config, out: str = ".") -> records.Run:
     """The recorded run of config: loaded if it is finished, else resumed or trained, and recorded.
@@ -52,18 +57,19 @@ def run(config: Config, out: str = ".") -> records.Run:
         return finished
     folder = records.root_folder(out) / "build" / "checkpoints" / config.ablation
     folder = folder / f"{config.name}-{config.digest()[:12]}"
+    stacks = stacks_of(config)
     with one_thread(config):
-        stacks = [train(config, stack, folder / _file_name(stack)) for stack in stacks_of(config)]
-        errors = pd.concat([_errors(config, *pair) for pair in zip(stacks_of(config), stacks)])
-    curves = pd.DataFrame([row for t in stacks for row in t.curves], columns=CURVES)
-    diverged = {name: step for t in stacks for name, step in t.diverged.items()}
+        trained = [train(config, stack, folder / _file_name(stack)) for stack in stacks]
+        errors = pd.concat([_errors(config, *pair) for pair in zip(stacks, trained)])
+    curves = pd.DataFrame([row for t in trained for row in t.curves], columns=CURVES)
+    diverged = {name: step for t in trained for name, step in t.diverged.items()}
     recorded = records.write_run(
         out,
         config,
-        records.provenance(config, sum(t.seconds for t in stacks), stacks[0].commit, diverged),
+        records.provenance(config, sum(t.seconds for t in trained), trained[0].commit, diverged),
         curves,
         errors,
-        stack_weights([t.weights for t in stacks]),
+        stack_weights([t.weights for t in trained]),
     )
     shutil.rmtree(folder)
     return recorded
@@ -102,14 +108,13 @@ def train(config: Config, variants: tuple[Variant, ...], checkpoint: Path) -> Tr
     training ends once that is so for the whole stack. The others do not notice: nothing is shared.
     """
     model = LoopedTransformer(config, variants).to(config.device)
-    optimiser = torch.optim.Adam(model.parameters(), lr=config.lr, fused=True)
+    optimiser = adam(config, model)
     state = _load(checkpoint, config, model, optimiser)
-    prompts = sampler.evaluation_prompts(config)
-    prompts = sampler.Prompts(*(part[: config.curve_prompts] for part in prompts))
+    prompts = sampler.evaluation_prompts(config).first(config.curve_prompts)
     label, saved_at, began = _label(variants), time.monotonic(), time.monotonic()
     losses = torch.zeros(len(variants), device=config.device)
     bar = tqdm(total=config.steps, initial=state.step, desc=label, mininterval=1, unit="step")
-    while state.step < config.steps and len(state.diverged) < len(variants):
+    while not state.is_over(config, variants):
         losses += update(config, model, optimiser, state.step)
         state.step += 1
         bar.update()
@@ -118,8 +123,8 @@ def train(config: Config, variants: tuple[Variant, ...], checkpoint: Path) -> Tr
         _log(config, model, prompts, losses / config.log_every / config.d, state)
         losses.zero_()
         bar.set_postfix_str(_latest(state, len(variants)))
-        over = state.step == config.steps or len(state.diverged) == len(variants)
-        if over or time.monotonic() - saved_at > CHECKPOINT_SECONDS:
+        due = time.monotonic() - saved_at > CHECKPOINT_SECONDS
+        if due or state.is_over(config, variants):
             state.seconds += time.monotonic() - began
             began = saved_at = time.monotonic()
             _save(checkpoint, config, model, optimiser, state)
@@ -127,6 +132,11 @@ def train(config: Config, variants: tuple[Variant, ...], checkpoint: Path) -> Tr
     bar.close()
     state.weights = {name: p.detach().cpu().contiguous() for name, p in model.named_parameters()}
     return state
+
+
+def adam(config: Config, model: LoopedTransformer) -> torch.optim.Adam:
+    """Adam at a constant rate, its update in one kernel."""
+    return torch.optim.Adam(model.parameters(), lr=config.lr, fused=True)
 
 
 def update(config: Config, model: LoopedTransformer, optimiser, step: int) -> Tensor:
@@ -145,7 +155,7 @@ def _log(config: Config, model: LoopedTransformer, prompts, losses: Tensor, stat
         if variant.name in state.diverged:
             continue
         state.curves.append((variant.name, state.step, loss, error))
-        if not torch.isfinite(torch.tensor(loss)):
+        if not math.isfinite(loss):
             state.diverged[variant.name] = state.step
 
 

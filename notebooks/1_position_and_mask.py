@@ -399,7 +399,8 @@ report.say(
 
 # %%
 prompts = sampler.evaluation_prompts(config)
-zero_on_curve = float(prompts.answers[: config.curve_prompts, -1].square().mean()) / config.d
+curve_answers = prompts.first(config.curve_prompts).answers[:, -1]
+zero_on_curve = float(curve_answers.square().mean()) / config.d
 
 
 def draw_losses(t, curves):
@@ -603,7 +604,7 @@ report.figure(
 # tokens, the share is about $1 / (n + 1)$; if every example makes it more precise, less.
 
 # %%
-some = sampler.Prompts(*(part[:256] for part in prompts))
+some = prompts.first(256)
 shares = [
     (r.config.b, r.config.seed, *pair)
     for r in runs
