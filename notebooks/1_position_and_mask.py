@@ -835,8 +835,8 @@ report.say(
 # %% [markdown] tags=["ru"]
 # ## Чего этот эксперимент не показывает
 #
-# - **Сравнение кодирований — это и сравнение масштабов.** Норма строк SPE — $\sqrt{32}$, норма строк LPE
-#   в начале обучения — около 0,16, а масштаб токенов задаёт линейный слой. В пробном запуске с одним
+# - **Сравнение кодирований — это и сравнение масштабов.** Строки SPE намного длиннее строк LPE
+#   в начале обучения (см. шкалы на рисунке), а масштаб токенов задаёт линейный слой. В пробном запуске с одним
 #   зерном от этого соотношения зависело, сколько продлится плато, на котором ошибка почти не падает;
 #   здесь оно не варьируется.
 # - **Обучение могло остановиться слишком рано.** Вариант, который за эти шаги ничему не научился, мог бы
@@ -851,8 +851,8 @@ report.say(
 # %% [markdown] tags=["en"]
 # ## What this experiment does not show
 #
-# - **Comparing encodings is also comparing scales.** SPE’s rows have norm $\sqrt{32}$, LPE’s rows
-#   start with norm about 0.16, and the read-in sets the tokens’ scale. In a trial run of one
+# - **Comparing encodings is also comparing scales.** SPE’s rows are much longer than LPE’s
+#   initial ones (see the scales in the figure), and the read-in sets the tokens’ scale. In a trial run of one
 #   seed these ratios decided how long the plateau lasts on which the error hardly falls; they are not
 #   varied here.
 # - **Training may have stopped too early.** A variant that learned nothing in these steps might
