@@ -54,6 +54,36 @@ def query_share(model: LoopedTransformer, prompts: Prompts) -> np.ndarray:
     return (errors[:, -1] / errors.sum(dim=1)).numpy()
 
 
+@torch.no_grad()
+def attention_maps(
+    model: LoopedTransformer, tokens: torch.Tensor, loops: int | None = None
+) -> torch.Tensor:
+    """(T, layers, V, B, H, L, L): how much each token of tokens (B, L, d) draws on each other."""
+    maps, n_tokens, device = [], tokens.shape[1], next(model.parameters()).device
+
+    def keep(attention, inputs):
+        z, score_bias, _ = inputs
+        maps.append(attention.weights(z, score_bias)[..., :n_tokens, :n_tokens])
+
+    hooks = [block.attention.register_forward_pre_hook(keep) for block in model.blocks]
+    try:
+        model(tokens.to(device), QUERY, loops)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return torch.stack(maps).unflatten(0, (-1, len(model.blocks)))
+
+
+def leak(model: LoopedTransformer, prompts: Prompts) -> torch.Tensor:
+    """(V, T, layers, H): the attention weight from x_i to its own y_i, mean over i and prompts.
+
+    0 under a causal mask; 1 / (2 n + 1) where attention is uniform.
+    """
+    maps = attention_maps(model, prompts.tokens)
+    own = maps[..., X_TOKENS, 1::2].diagonal(dim1=-2, dim2=-1)  # (T, layers, V, B, H, n)
+    return own.mean(dim=(3, 5)).permute(2, 0, 1, 3).cpu()
+
+
 def bootstrap_mean(errors: np.ndarray, resamples: int = 1000) -> tuple[np.ndarray, np.ndarray]:
     """95 % percentile interval of the mean over the last axis (prompts); seeded.
 

@@ -71,6 +71,12 @@ class Attention(nn.Module):
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=score_bias[..., rows, :])
         return self.out(mixed.transpose(1, 2).flatten(2).unflatten(0, z.shape[:2]))
 
+    def weights(self, z: Tensor, score_bias: Tensor) -> Tensor:
+        """The softmax itself, (V, B, H, L, L), written out: to look at, not to train with."""
+        q, k = self._split(self.query(z)), self._split(self.key_value(z).chunk(2, dim=-1)[0])
+        scores = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1]) + score_bias
+        return scores.softmax(dim=-1).unflatten(0, z.shape[:2])
+
     def _split(self, x: Tensor) -> Tensor:
         """(V, B, R, D) -> (V B, H, R, D / H)."""
         return x.flatten(0, 1).unflatten(-1, (self.n_heads, -1)).transpose(1, 2)

@@ -24,11 +24,13 @@ from torch import Tensor
 from icl_core.config import Config, ConfigError
 
 PROJECT = Path(__file__).resolve().parents[1]
-FILES = ("config.json", "curves.csv", "errors.csv", "weights.safetensors")
 COLUMNS = {
     "curves.csv": ["variant", "step", "training_loss", "target_error"],
     "errors.csv": ["variant", "loops", "k", "error", "low", "high"],
+    "leak.csv": ["variant", "step", "loop", "layer", "head", "weight"],
 }
+LATER = ("leak.csv",)  # the first runs were recorded without it
+FILES = ("config.json", "curves.csv", "errors.csv", "weights.safetensors")
 
 
 class RecordError(RuntimeError):
@@ -44,6 +46,7 @@ class Run:
     provenance: dict
     curves: pd.DataFrame
     errors: pd.DataFrame
+    leak: pd.DataFrame  # empty where the run was recorded without it
 
     def weights(self) -> dict[str, Tensor]:
         """One tensor a parameter, with a leading axis over the variants that have it."""
@@ -88,18 +91,20 @@ def write_run(
     out: str,
     config: Config,
     made_by: dict,
-    curves: pd.DataFrame,
-    errors: pd.DataFrame,
+    tables: dict[str, pd.DataFrame],
     weights: dict[str, Tensor],
 ) -> Run:
-    """Writes the whole folder, then gives it its name; raises RecordError if it is taken."""
+    """Writes the whole folder, then gives it its name; raises RecordError if it is taken.
+
+    tables: file name -> rows, as in COLUMNS.
+    """
     folder = run_folder(out, config)
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         text = json.dumps({"config": config.model_dump(mode="json"), **made_by}, indent=2)
         (temporary / "config.json").write_text(text + "\n", encoding="utf-8")
-        for name, table in (("curves.csv", curves), ("errors.csv", errors)):
+        for name, table in tables.items():
             table[COLUMNS[name]].to_csv(temporary / name, index=False, float_format="%.9g")
         safetensors.torch.save_file(weights, temporary / "weights.safetensors")
         temporary.chmod(0o755)  # a temporary folder, and a safetensors file, is its owner's alone
@@ -122,15 +127,23 @@ def read_run(folder: Path) -> Run:
         parameters = made_by.pop("config")
         made_by["device"] = parameters["device"]  # where it was trained; read it anywhere
         config = Config(**parameters | {"device": "cpu"})
-        tables = {name: pd.read_csv(folder / name) for name in COLUMNS}
+        tables = {name: _read_table(folder / name) for name in COLUMNS}
     except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
         raise RecordError(f"{folder} cannot be read as a run: {error}") from error
     for name, table in tables.items():
-        if list(table.columns) != COLUMNS[name] or set(table.variant) != set(config.variants):
+        theirs, ours = set(table.variant), set(config.variants)
+        known = theirs <= ours if name in LATER else theirs == ours
+        if list(table.columns) != COLUMNS[name] or not known:
             raise RecordError(f"{folder / name} does not belong to {folder / 'config.json'}")
     if (folder.parent.name, folder.name) != (config.ablation, config.name):
         raise RecordError(f"{folder} holds the run {config.ablation}/{config.name}")
-    return Run(folder, config, made_by, tables["curves.csv"], tables["errors.csv"])
+    return Run(folder, config, made_by, *tables.values())
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    if path.name in LATER and not path.exists():
+        return pd.DataFrame(columns=COLUMNS[path.name])
+    return pd.read_csv(path)
 
 
 def find_run(out: str, config: Config) -> Run | None:

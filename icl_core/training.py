@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import safetensors
 import safetensors.torch
@@ -23,6 +24,7 @@ from icl_core.model import LoopedTransformer, stack_weights
 
 logger = logging.getLogger(__name__)
 CHECKPOINT_SECONDS = 30
+LEAK_PROMPTS = 32  # prompts behind leak.csv
 CURVES = records.COLUMNS["curves.csv"]
 
 
@@ -38,6 +40,7 @@ class Trained:
     seconds: float = 0.0
     commit: str | None = None  # of the code that began it
     curves: list[tuple] = field(default_factory=list)  # (variant, step, loss, target error)
+    leaks: list[Tensor] = field(default_factory=list)  # (V, T, layers, H) at each step logged
     diverged: dict[str, int] = field(default_factory=dict)  # variant -> step it was seen at
     weights: dict[str, Tensor] = field(default_factory=dict)
 
@@ -67,8 +70,11 @@ def run(config: Config, out: str = ".") -> records.Run:
         out,
         config,
         records.provenance(config, sum(t.seconds for t in trained), trained[0].commit, diverged),
-        curves,
-        errors,
+        {
+            "curves.csv": curves,
+            "errors.csv": errors,
+            "leak.csv": pd.concat([_leak_table(config, *pair) for pair in zip(stacks, trained)]),
+        },
         stack_weights([t.weights for t in trained]),
     )
     shutil.rmtree(folder)
@@ -151,6 +157,7 @@ def update(config: Config, model: LoopedTransformer, optimiser, step: int) -> Te
 
 def _log(config: Config, model: LoopedTransformer, prompts, losses: Tensor, state: Trained):
     errors = evaluation.target_errors(model, prompts, [config.n_examples]).mean(axis=(1, 2))
+    state.leaks.append(evaluation.leak(model, prompts.first(LEAK_PROMPTS)))
     for variant, loss, error in zip(model.variants, losses.tolist(), errors.tolist()):
         if variant.name in state.diverged:
             continue
@@ -164,6 +171,21 @@ def _errors(config: Config, variants: tuple[Variant, ...], trained: Trained) -> 
     model.load_state_dict(trained.weights)
     prompts = sampler.evaluation_prompts(config)
     return evaluation.errors_table(model, prompts, range(config.n_examples + 1), config.b)
+
+
+def _leak_table(config: Config, variants: tuple[Variant, ...], trained: Trained) -> pd.DataFrame:
+    """Rows (variant, step, loop, layer, head, weight) of the variants in which x_i can see y_i."""
+    rows = []
+    for v, variant in enumerate(variants):
+        if variant.mask == "causal":
+            continue
+        for i, leaks in enumerate(trained.leaks):
+            step = (i + 1) * config.log_every
+            if step > trained.diverged.get(variant.name, step):
+                break
+            for (t, layer, head), weight in np.ndenumerate(leaks[v].numpy()):
+                rows.append((variant.name, step, t + 1, layer + 1, head + 1, round(weight, 6)))
+    return pd.DataFrame(rows, columns=records.COLUMNS["leak.csv"])
 
 
 def recorded_model(run: records.Run) -> LoopedTransformer:
@@ -181,6 +203,7 @@ def _save(path: Path, config: Config, model, optimiser, state: Trained) -> None:
         tensors[f"weights/{name}"] = parameter.detach().contiguous()
         tensors[f"mean/{name}"] = moments["exp_avg"].contiguous()
         tensors[f"square/{name}"] = moments["exp_avg_sq"].contiguous()
+    tensors["leaks"] = torch.stack(state.leaks)
     metadata = {
         "config": config.digest(),
         "stack": _label(model.variants),
@@ -222,6 +245,7 @@ def _load(path: Path, config: Config, model, optimiser) -> Trained:
             seconds=float(metadata["seconds"]),
             commit=json.loads(metadata["commit"]),
             curves=[tuple(row) for row in json.loads(metadata["curves"])],
+            leaks=list(tensors["leaks"].cpu()),
             diverged=json.loads(metadata["diverged"]),
         )
     except (ValueError, KeyError, TypeError, RuntimeError, safetensors.SafetensorError) as error:

@@ -49,6 +49,43 @@ def test_later_tokens_and_answers_cannot_reach_a_cut_prompt(tiny, perturbed, nam
         np.testing.assert_array_equal(errors, clean[:, : k + 1])
 
 
+@pytest.mark.parametrize("names", [tuple(VARIANTS), ("SPE",)], ids=str)
+def test_attention_maps_are_what_the_model_mixes_by(tiny, perturbed, names):
+    """Each row sums to one, and the first block's output is rebuilt from its map."""
+    config = tiny(variants=names, b=2)
+    model, tokens = perturbed(config), sampler.evaluation_prompts(config).tokens[:3]
+    maps = evaluation.attention_maps(model, tokens)
+    assert maps.shape == (2, config.n_layers, len(names), 3, config.n_heads, 11, 11)
+    torch.testing.assert_close(maps.sum(-1), torch.ones(maps.shape[:-1]))
+    seen, attention = [], model.blocks[0].attention
+    attention.register_forward_hook(lambda _, inputs, output: seen.append((inputs[0], output)))
+    model(tokens)
+    z, output = (part[:, :, :11] for part in seen[0])
+    v = attention.key_value(z).chunk(2, dim=-1)[1].unflatten(-1, (config.n_heads, -1))
+    mixed = torch.einsum("vbhij,vbjhc->vbihc", maps[0, 0], v).flatten(-2)
+    torch.testing.assert_close(attention.out(mixed), output)
+
+
+def test_the_leak_is_the_weight_from_each_x_to_its_own_y(tiny, perturbed):
+    config = tiny(variants=("SPE", "CM", "none"))
+    model, prompts = perturbed(config), sampler.evaluation_prompts(config).first(4)
+    leak = evaluation.leak(model, prompts)
+    maps = evaluation.attention_maps(model, prompts.tokens)
+    assert leak.shape == (3, 1, config.n_layers, config.n_heads)
+    by_hand = sum(maps[0, 1, 2, :, 0, 2 * i, 2 * i + 1].mean() for i in range(5)) / 5
+    torch.testing.assert_close(leak[2, 0, 1, 0], by_hand)
+    assert (leak[1] == 0).all() and (leak[0] > 0).all()
+
+
+def test_uniform_attention_leaks_one_part_in_the_number_of_tokens(tiny, perturbed):
+    config = tiny(variants=("none",))
+    model = perturbed(config, scale=0.0)
+    for block in model.blocks:
+        torch.nn.init.zeros_(block.attention.query.weight)
+    leak = evaluation.leak(model, sampler.evaluation_prompts(config))
+    torch.testing.assert_close(leak, torch.full_like(leak, 1 / 11))
+
+
 def test_without_a_mask_one_pass_would_leak(tiny, perturbed):
     """The reason for cutting: a later token does change an earlier prediction."""
     config = tiny(variants=UNMASKED)

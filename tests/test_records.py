@@ -19,6 +19,7 @@ from icl_core.records import RecordError, find_run, read_run, recorded_runs, tid
 from icl_core.training import recorded_model
 
 RUN = "data/1_position_and_mask"
+LEAK = records.COLUMNS["leak.csv"]
 
 
 @pytest.fixture
@@ -31,8 +32,10 @@ def write(tmp_path, perturbed):
         steps = range(config.log_every, config.steps + 1, config.log_every)
         rows = [(name, step, 1 / step, 2 / 3) for name in config.variants for step in steps]
         curves = pd.DataFrame(rows, columns=records.COLUMNS["curves.csv"])
+        leak = pd.DataFrame([(config.variants[-1], 10, 1, 1, 2, 0.25)], columns=LEAK)
+        tables = {"curves.csv": curves, "errors.csv": errors, "leak.csv": leak}
         made_by = records.provenance(config, 2.0, None, diverged or {})
-        return write_run(str(tmp_path), config, made_by, curves, errors, model.state_dict())
+        return write_run(str(tmp_path), config, made_by, tables, model.state_dict())
 
     return write
 
@@ -43,7 +46,8 @@ def test_a_run_comes_back_as_it_was_written(tiny, tmp_path, perturbed, write):
     written = write(config)
     run = read_run(tmp_path / RUN / "b2-seed3")
     assert run.config == config and run.folder == written.folder
-    assert sorted(path.name for path in run.folder.iterdir()) == sorted(records.FILES)
+    files = sorted(path.name for path in run.folder.iterdir())
+    assert files == sorted([*records.FILES, *records.LATER])
     assert [path.name for path in run.folder.parent.iterdir()] == ["b2-seed3"]
     model = perturbed(config)
     weights = run.weights()
@@ -63,6 +67,18 @@ def test_the_variant_called_none_is_not_read_as_a_missing_value(tiny, write):
     """pandas takes a good many words for nan."""
     run = write(tiny(variants=("none", "SPE + CM")))
     assert list(run.errors.variant.unique()) == ["none", "SPE + CM"]
+
+
+def test_a_run_recorded_before_the_leak_was_logged_can_be_read(tiny, write):
+    """Its table is empty; one with rows of a foreign variant is refused."""
+    run = write(tiny())
+    assert run.leak.values.tolist() == [["LPE", 10, 1, 1, 2, 0.25]]
+    (run.folder / "leak.csv").unlink()
+    assert read_run(run.folder).leak.empty
+    foreign = pd.DataFrame([("SPE", 10, 1, 1, 2, 0.25)], columns=LEAK)
+    foreign.to_csv(run.folder / "leak.csv", index=False)
+    with pytest.raises(RecordError, match=r"leak\.csv does not belong"):
+        read_run(run.folder)
 
 
 def test_recorded_weights_evaluate_to_the_recorded_errors(tiny, write):
@@ -85,7 +101,8 @@ def test_a_diverged_run_can_be_written_and_read(tiny, tmp_path, write, perturbed
     weights = {
         name: torch.full_like(w, math.nan) for name, w in perturbed(config).state_dict().items()
     }
-    run = write_run(str(tmp_path), config, made_by, made.curves, errors, weights)
+    tables = {"curves.csv": made.curves, "errors.csv": errors, "leak.csv": made.leak}
+    run = write_run(str(tmp_path), config, made_by, tables, weights)
     assert run.provenance["diverged"] == {"CM": 20}
     assert run.errors.error.isna().all() and np.isinf(run.errors.low).all()
     assert all(w.isnan().all() for w in run.weights().values())

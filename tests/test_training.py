@@ -1,5 +1,6 @@
 """A run: it learns, it can be killed at any time, and it is trained once."""
 
+import itertools
 import math
 import os
 import random
@@ -84,6 +85,7 @@ def test_a_stack_killed_and_resumed_ends_as_if_it_had_not_been(
     assert steps == list(range(killed_at // 10 * 10, 40))  # from the checkpoint, not from 0
     assert_same(resumed.weights, undisturbed.weights)
     assert resumed.curves == undisturbed.curves
+    torch.testing.assert_close(resumed.leaks, undisturbed.leaks, rtol=0, atol=0)
     assert [row[:2] for row in resumed.curves] == [
         (name, step) for step in (10, 20, 30, 40) for name in ("CM", "LPE")
     ]
@@ -352,6 +354,16 @@ def poison(monkeypatch, *names):
         return update(config, model, optimiser, at)
 
     monkeypatch.setattr(training, "update", poisoned)
+
+
+def test_the_leak_is_logged_where_x_can_see_y(tiny, tmp_path):
+    """A row a step, iteration, layer and head; none of a masked variant; it moves."""
+    leak = run(tiny(b=2, variants=("CM", "SPE", "none")), str(tmp_path)).leak
+    assert list(leak.variant.unique()) == ["SPE", "none"]
+    keys = leak[leak.variant == "SPE"].drop(columns=["variant", "weight"])
+    expected = itertools.product((10, 20, 30, 40), (1, 2), (1, 2), (1, 2))
+    assert [*map(tuple, keys.values.tolist())] == [*expected]
+    assert leak.weight.between(0, 1).all() and leak.weight.nunique() > 20
 
 
 def test_a_run_with_a_diverged_variant_is_recorded_as_one(tiny, tmp_path, monkeypatch):
