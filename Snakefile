@@ -6,8 +6,8 @@
 #   snakemake --cores 2 --configfile grids/full.yaml recorded     the pages of what is recorded
 #   … --config out=build/elsewhere parameters='{device: cuda}'    a value of the grid, replaced
 #
-# A run is done when its folder in data/ is there, whatever the file times say: a clone's mean
-# nothing. Snakemake creates the folders of outputs early and deletes what a failed job leaves, so
+# A run is done when its executed notebook lies beside its record in data/, whatever the file times
+# say: a clone's mean nothing. Snakemake creates the folders of outputs early and deletes what a failed job leaves, so
 # data/, notebooks/, figures/ and report/ are no outputs of a rule: it only knows files in build/.
 
 import os
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import yaml
 
-if "seeds" not in config:
+if "ablations" not in config:
 
     configfile: "grids/full.yaml"
 
@@ -33,12 +33,13 @@ os.environ.update(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="PASSIVE", TQDM_DISABLE="
 
 def runs_of_grid(ablation):
     """The (b, seed) that the grid asks for, in its order."""
-    return [(b, seed) for b in config["b"] for seed in config["seeds"]]
+    runs = ABLATIONS[ablation]
+    return [(b, seed) for b in runs["b"] for seed in runs["seeds"]]
 
 
-def recorded_runs(ablation):
-    """The (b, seed) that data/ holds, in order."""
-    run = OUT / "data" / ablation / r"b{b,\d+}-seed{seed,\d+}" / "config.json"
+def runs_with(name, ablation):
+    """The (b, seed) of which data/ holds the file of that name, in order."""
+    run = OUT / "data" / ablation / r"b{b,\d+}-seed{seed,\d+}" / name
     found = glob_wildcards(str(run))
     return sorted((int(b), int(seed)) for b, seed in zip(found.b, found.seed))
 
@@ -47,10 +48,17 @@ MISSING = [
     OUT / f"build/runs/{ablation}/b{b}-seed{seed}.ipynb"
     for ablation in ABLATIONS
     for b, seed in runs_of_grid(ablation)
-    if (b, seed) not in recorded_runs(ablation)
+    if (b, seed) not in runs_with("notebook.ipynb", ablation)
 ]
 for executed in MISSING:  # may be left from a run whose record was removed, or never written
     executed.unlink(missing_ok=True)
+
+
+def earlier(wildcards):
+    """The same (b, seed) of earlier ablations, where still missing: their variants are taken over."""
+    before = list(ABLATIONS)[: list(ABLATIONS).index(wildcards.ablation)]
+    runs = [OUT / f"build/runs/{name}/b{wildcards.b}-seed{wildcards.seed}.ipynb" for name in before]
+    return [executed for executed in runs if executed in MISSING]
 
 
 def execute(ablation, b, seed, executed):
@@ -74,14 +82,16 @@ def write_report(runs_of):
     for ablation in ABLATIONS:
         runs = runs_of(ablation)
         if not runs:
-            sys.exit(
-                f"no recorded runs in {OUT / 'data'}/; "
-                "`make report GRID=quick` trains a small grid first"
-            )
+            continue
         executed, final = OUT / f"build/{ablation}.ipynb", OUT / f"notebooks/{ablation}.ipynb"
         commands.append(execute(ablation, *runs[0], executed))
         commands.append(f"{PYTHON} -m icl_core.pages clean {executed} {final}")
         notebooks.append(str(final))
+    if not notebooks:
+        sys.exit(
+            f"no recorded runs in {OUT / 'data'}/; "
+            "`make report GRID=quick` trains a small grid first"
+        )
     commands.append(f"{PYTHON} -m icl_core.pages build {OUT} {' '.join(notebooks)}")
     if OUT == Path("."):  # README tells of the recorded runs, not of a small grid
         for readme, language in (("README.md", "en"), ("README.ru.md", "ru")):
@@ -107,7 +117,7 @@ use rule report as recorded with:
     input:
         [],
     params:
-        commands=lambda wildcards: write_report(recorded_runs),
+        commands=lambda wildcards: write_report(lambda ablation: runs_with("config.json", ablation)),
     message:
         "the report over the recorded runs"
 
@@ -120,12 +130,15 @@ rule grid:
 
 
 rule run:
+    input:
+        earlier,
     output:
         OUT / "build/runs/{ablation}/b{b}-seed{seed}.ipynb",
     params:
         command=lambda wildcards, output: execute(
             wildcards.ablation, int(wildcards.b), int(wildcards.seed), output
         ),
+        kept=lambda wildcards: OUT / "data/{ablation}/b{b}-seed{seed}/notebook.ipynb".format(**wildcards),
     log:
         OUT / "build/runs/{ablation}/b{b}-seed{seed}.log",
     wildcard_constraints:
@@ -134,4 +147,4 @@ rule run:
     message:
         "the run {wildcards.ablation}, b = {wildcards.b}, seed = {wildcards.seed}; its log is {log}"
     shell:
-        "( {params.command} ) > {log} 2>&1"
+        "( {params.command} && {PYTHON} -m icl_core.pages clean {output} {params.kept} ) > {log} 2>&1"

@@ -6,13 +6,24 @@ weights. The values given as defaults are the source experiment's, or ours where
 
 import ast
 import hashlib
+from itertools import product
 from typing import Annotated, Literal, NamedTuple
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-ENCODINGS = {"none": "", "sinusoidal": "SPE", "learned": "LPE"}
-MASKS = {"none": "", "causal": "CM"}
+ENCODINGS = {
+    "none": "",
+    "sinusoidal": "SPE",
+    "learned": "LPE",
+    "types": "TPE",
+    "pairs": "pair",
+    "pairs and types": "pair + TPE",
+    "rotary": "RoPE",
+    "alibi": "ALiBi",
+}
+MASKS = {"none": "", "causal": "CM", "prefix": "PM"}
+LOSSES = {"all": "", "query": " (query)", "cut": " (random k)"}
 
 
 class ConfigError(ValueError):
@@ -20,21 +31,34 @@ class ConfigError(ValueError):
 
 
 class Variant(NamedTuple):
-    """An encoding × a mask."""
+    """An encoding × a mask × what the training loss counts."""
 
     encoding: str
     mask: str
+    loss: str = "all"
 
     @property
     def name(self) -> str:
-        """The variant's name everywhere: ``SPE + CM``, ``LPE``, …, ``none``."""
+        """The variant's name everywhere: ``SPE + CM``, ``LPE (query)``, …, ``none``."""
         parts = (ENCODINGS[self.encoding], MASKS[self.mask])
-        return " + ".join(part for part in parts if part) or "none"
+        return (" + ".join(part for part in parts if part) or "none") + LOSSES[self.loss]
 
 
-VARIANTS = {v.name: v for v in (Variant(e, m) for e in ENCODINGS for m in MASKS)}
+VARIANTS = {v.name: v for v in (Variant(*kinds) for kinds in product(ENCODINGS, MASKS, LOSSES))}
 ABLATIONS = {
     "1_position_and_mask": ("SPE + CM", "LPE + CM", "CM", "SPE", "LPE", "none"),
+    "2_two_token_encoding": (
+        *("TPE + CM", "TPE", "CM", "SPE + CM", "LPE + CM"),
+        *("pair + CM", "pair", "pair + TPE + CM", "pair + TPE"),
+        *("RoPE + CM", "ALiBi + CM"),
+    ),
+    "3_label_leakage": (
+        *("none", "SPE", "LPE", "LPE + CM"),
+        *("none (query)", "SPE (query)", "LPE (query)", "LPE + CM (query)"),
+        *("none (random k)", "SPE (random k)", "LPE (random k)", "LPE + CM (random k)"),
+        *("PM (query)", "SPE + PM (query)", "LPE + PM (query)"),
+        *("PM (random k)", "SPE + PM (random k)", "LPE + PM (random k)"),
+    ),
 }
 
 Count = Annotated[int, Field(strict=True, ge=1)]

@@ -62,8 +62,8 @@ def attention_maps(
     maps, n_tokens, device = [], tokens.shape[1], next(model.parameters()).device
 
     def keep(attention, inputs):
-        z, score_bias, _ = inputs
-        maps.append(attention.weights(z, score_bias)[..., :n_tokens, :n_tokens])
+        z, scores, _ = inputs
+        maps.append(attention.weights(z, scores)[..., :n_tokens, :n_tokens])
 
     hooks = [block.attention.register_forward_pre_hook(keep) for block in model.blocks]
     try:
@@ -82,6 +82,22 @@ def leak(model: LoopedTransformer, prompts: Prompts) -> torch.Tensor:
     maps = attention_maps(model, prompts.tokens)
     own = maps[..., X_TOKENS, 1::2].diagonal(dim1=-2, dim2=-1)  # (T, layers, V, B, H, n)
     return own.mean(dim=(3, 5)).permute(2, 0, 1, 3).cpu()
+
+
+@torch.no_grad()
+def planted_errors(model: LoopedTransformer, prompts: Prompts, i: int) -> np.ndarray:
+    """(V, 3): squared errors / d of the prediction at x_i, counted from 0, mean over prompts.
+
+    Against the true answer with y_i in the prompt; against the true one once y_i is replaced by
+    another prompt's; and then against the replacement. A model that copies scores 0, much, 0.
+    """
+    planted = prompts.answers[:, i].roll(1)
+    replaced = prompts.tokens.clone()
+    replaced[:, 2 * i + 1, 0] = planted
+    before, after = (model(tokens)[-1, :, :, i] for tokens in (prompts.tokens, replaced))
+    pairs = [(before, prompts.answers[:, i]), (after, prompts.answers[:, i]), (after, planted)]
+    errors = [(prediction - answer).square().mean(dim=1) for prediction, answer in pairs]
+    return (torch.stack(errors, dim=1) / prompts.tokens.shape[-1]).numpy()
 
 
 def bootstrap_mean(errors: np.ndarray, resamples: int = 1000) -> tuple[np.ndarray, np.ndarray]:

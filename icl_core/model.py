@@ -1,4 +1,4 @@
-"""The looped transformer, its encodings and its masks: the whole model.
+"""The looped transformer: the whole model but for its encodings and masks.
 
 Shapes, everywhere below
     V  variants in the stack      L  tokens in a prompt, 2 n + 1
@@ -7,11 +7,11 @@ Shapes, everywhere below
     d  dimension of x             T  loop iterations
 
 Every weight has a leading variant axis, so a stack of V variants is one model of V independent
-transformers. A further encoding is one class and one line in ENCODINGS; a further mask one line
-in MASKS; both get their name in config.py.
+transformers.
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from icl_core.config import Config, Variant
+from icl_core.encodings import ENCODINGS, MASKS
 from icl_core.sampler import WEIGHTS, generator
 
 ALL = slice(None)
@@ -55,6 +56,17 @@ class LayerNorm(nn.Module):
         return torch.addcmul(self.bias, F.layer_norm(x, x.shape[-1:]), self.gain)
 
 
+class Scores(NamedTuple):
+    """What encodings and masks do to the attention scores of all blocks.
+
+    bias: (V B or 1, H or 1, L, L), added to them; -inf hides a token.
+    rotation: (V B or 1, 1, L, D / 2H), complex, turns q and k; None turns nothing.
+    """
+
+    bias: Tensor
+    rotation: Tensor | None = None
+
+
 class Attention(nn.Module):
     """softmax(q kᵀ / √(D / H) + bias) v for the wanted rows (Vaswani et al. 2017, eq. 1)."""
 
@@ -65,21 +77,30 @@ class Attention(nn.Module):
         self.key_value = Linear(n_variants, width, 2 * width)
         self.out = Linear(n_variants, width, width)
 
-    def forward(self, z: Tensor, score_bias: Tensor, rows: slice) -> Tensor:
-        q = self._split(self.query(z[:, :, rows]))  # (V B, H, R, D / H)
-        k, v = (self._split(half) for half in self.key_value(z).chunk(2, dim=-1))
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=score_bias[..., rows, :])
+    def forward(self, z: Tensor, scores: Scores, rows: slice) -> Tensor:
+        q, k, v = self._query_key_value(z, scores.rotation, rows)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=scores.bias[..., rows, :])
         return self.out(mixed.transpose(1, 2).flatten(2).unflatten(0, z.shape[:2]))
 
-    def weights(self, z: Tensor, score_bias: Tensor) -> Tensor:
+    def weights(self, z: Tensor, scores: Scores) -> Tensor:
         """The softmax itself, (V, B, H, L, L), written out: to look at, not to train with."""
-        q, k = self._split(self.query(z)), self._split(self.key_value(z).chunk(2, dim=-1)[0])
-        scores = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1]) + score_bias
-        return scores.softmax(dim=-1).unflatten(0, z.shape[:2])
+        q, k, _ = self._query_key_value(z, scores.rotation, ALL)
+        raw = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
+        return (raw + scores.bias).softmax(dim=-1).unflatten(0, z.shape[:2])
 
-    def _split(self, x: Tensor) -> Tensor:
-        """(V, B, R, D) -> (V B, H, R, D / H)."""
-        return x.flatten(0, 1).unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
+    def _query_key_value(self, z: Tensor, rotation: Tensor | None, rows: slice) -> list[Tensor]:
+        """q: (V B, H, R, D / H); k, v: (V B, H, L, D / H)."""
+        parts = self.query(z[:, :, rows]), *self.key_value(z).chunk(2, dim=-1)
+        q, k, v = (p.flatten(0, 1).unflatten(-1, (self.n_heads, -1)).transpose(1, 2) for p in parts)
+        if rotation is not None:
+            q, k = rotate(q, rotation[..., rows, :]), rotate(k, rotation)
+        return [q, k, v]
+
+
+def rotate(x: Tensor, rotation: Tensor) -> Tensor:
+    """Each pair of coordinates (2i, 2i + 1) of x, as a complex number, times its rotation."""
+    pairs = torch.view_as_complex(x.unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * rotation).flatten(-2)
 
 
 class Block(nn.Module):
@@ -93,59 +114,13 @@ class Block(nn.Module):
         self.mlp_in = Linear(n_variants, config.width, config.mlp_width)
         self.mlp_out = Linear(n_variants, config.mlp_width, config.width)
 
-    def forward(self, z: Tensor, score_bias: Tensor, rows: slice = ALL) -> Tensor:
-        z = z[:, :, rows] + self.attention(self.norm_1(z), score_bias, rows)
+    def forward(self, z: Tensor, scores: Scores, rows: slice = ALL) -> Tensor:
+        z = z[:, :, rows] + self.attention(self.norm_1(z), scores, rows)
         return z + self.mlp_out(F.gelu(self.mlp_in(self.norm_2(z)), approximate="tanh"))
 
 
-class NoEncoding(nn.Module):
-    """p = 0."""
-
-    def __init__(self, n_variants: int, config: Config):
-        super().__init__()
-        self.n_variants, self.width = n_variants, config.width
-
-    def forward(self, n_tokens: int) -> Tensor:
-        return torch.zeros(self.n_variants, n_tokens, self.width)
-
-
-class Sinusoidal(NoEncoding):
-    """p[t, 2i] = sin(t / 10000^(2i / D)), p[t, 2i + 1] = cos(…) (Vaswani et al. 2017, §3.5)."""
-
-    def forward(self, n_tokens: int) -> Tensor:
-        return sinusoidal_table(n_tokens, self.width).expand(self.n_variants, -1, -1)
-
-
-class Learned(nn.Module):
-    """p[t] = a learned row a position, as in GPT-2; raises IndexError past the trained length."""
-
-    def __init__(self, n_variants: int, config: Config):
-        super().__init__()
-        self.table = nn.Parameter(torch.empty(n_variants, config.n_tokens, config.width))
-
-    def forward(self, n_tokens: int) -> Tensor:
-        if n_tokens > self.table.shape[1]:
-            raise IndexError(
-                f"n_tokens = {n_tokens}: the learned table ends at {self.table.shape[1]} tokens"
-            )
-        return self.table[:, :n_tokens]
-
-
-def sinusoidal_table(n_tokens: int, width: int) -> Tensor:
-    """(L, D) of sin and cos in turn; see :class:`Sinusoidal`."""
-    position = torch.arange(n_tokens, dtype=torch.float64)[:, None]
-    frequency = 10_000.0 ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
-    angle = position * frequency
-    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1).float()
-
-
-def causal_mask(n_tokens: int) -> Tensor:
-    """(L, L): 0 on and below the diagonal, -inf above it, to be added to the scores."""
-    return torch.full((n_tokens, n_tokens), -math.inf).triu(1)
-
-
-ENCODINGS = {"none": NoEncoding, "sinusoidal": Sinusoidal, "learned": Learned}
-MASKS = {"none": lambda n_tokens: torch.zeros(n_tokens, n_tokens), "causal": causal_mask}
+# Streams of initial weights; the learned table's is the one that the blocks were drawn from.
+STREAMS = {"types": 1, "pairs": 2}
 
 
 class LoopedTransformer(nn.Module):
@@ -170,10 +145,12 @@ class LoopedTransformer(nn.Module):
         for kind in sorted({variant.encoding for variant in variants}):
             users = sum(variant.encoding == kind for variant in variants)
             self.encodings[kind] = ENCODINGS[kind](users, config)
-        self._initialise(generator(WEIGHTS, config.seed), config.n_layers)
+        self._initialise(config.seed, config.n_layers)
 
     @torch.no_grad()
-    def _initialise(self, rng: np.random.Generator, n_layers: int) -> None:
+    def _initialise(self, seed: int, n_layers: int) -> None:
+        rng = generator(WEIGHTS, seed)
+
         def fill(parameter: Tensor, values: np.ndarray) -> None:
             parameter.copy_(torch.from_numpy(values.astype(np.float32)))
 
@@ -186,8 +163,10 @@ class LoopedTransformer(nn.Module):
                 residual = name.endswith(("out.weight", "mlp_out.weight"))
                 scale = 0.02 / math.sqrt(2 * n_layers) if residual else 0.02
                 fill(parameter, scale * rng.standard_normal(parameter.shape[1:]))
-        for parameter in self.encodings.parameters():
-            fill(parameter, 0.02 * rng.standard_normal(parameter.shape[1:]))
+        for name, parameter in self.encodings.named_parameters():
+            stream = STREAMS.get(name.rpartition(".")[2])
+            drawn = generator(WEIGHTS, seed, stream) if stream else rng
+            fill(parameter, 0.02 * drawn.standard_normal(parameter.shape[1:]))
 
     def forward(self, tokens: Tensor, rows: slice = X_TOKENS, loops: int | None = None) -> Tensor:
         """Predictions (T, V, B, R) of every iteration at the wanted rows of tokens (B, L, d)."""
@@ -197,15 +176,15 @@ class LoopedTransformer(nn.Module):
         padding = (0, 0, 0, -n_tokens % ALIGNMENT)  # behind the last token, where none looks
         injected = self.read_in(F.pad(tokens, padding).expand(len(self.variants), -1, -1, -1))
         injected = injected + F.pad(self.positions(n_tokens), padding)[:, None]
-        score_bias = self.score_bias(n_tokens, n_prompts)
+        scores = self.scores(n_tokens, n_prompts)
         z, predictions = injected, []
         for t in range(loops):
             z = injected if t == 0 else z + injected
             for block in self.blocks[:-1]:
-                z = block(z, score_bias)
+                z = block(z, scores)
             # Only the wanted rows of the very last block can reach a prediction.
             last = t == loops - 1
-            z = self.norm(self.blocks[-1](z, score_bias, rows if last else ALL))
+            z = self.norm(self.blocks[-1](z, scores, rows if last else ALL))
             predictions.append(self.read_out(z if last else z[:, :, rows]).squeeze(-1))
         return torch.stack(predictions)
 
@@ -215,24 +194,44 @@ class LoopedTransformer(nn.Module):
         rows = {kind: iter(e(n_tokens).to(device)) for kind, e in self.encodings.items()}
         return torch.stack([next(rows[variant.encoding]) for variant in self.variants])
 
-    def score_bias(self, n_tokens: int, n_prompts: int) -> Tensor:
-        """What the masks add to the scores, padding included: (V B, 1, L, L), (L, L) if shared."""
-        kinds = dict.fromkeys(variant.mask for variant in self.variants)
-        padding = -n_tokens % ALIGNMENT
-        biases = {}
-        for kind in kinds:
-            hidden = F.pad(MASKS[kind](n_tokens), (0, padding), value=-math.inf)
-            biases[kind] = F.pad(hidden, (0, 0, 0, padding)).to(self.read_in.weight.device)
-        if len(kinds) == 1:
-            return biases.popitem()[1]
-        masks = torch.stack([biases[variant.mask] for variant in self.variants])
-        return masks.repeat_interleave(n_prompts, dim=0)[:, None]
+    def scores(self, n_tokens: int, n_prompts: int) -> Scores:
+        """What encodings and masks do to the scores, padding included."""
+        padding, device = -n_tokens % ALIGNMENT, self.read_in.weight.device
+        kinds = [(variant.encoding, variant.mask) for variant in self.variants]
+        biases, turns = {}, {}
+        for encoding, mask in dict.fromkeys(kinds):
+            bias = MASKS[mask](n_tokens) + self.encodings[encoding].score_bias(n_tokens)
+            bias = F.pad(bias, (0, padding), value=-math.inf)  # hidden from all but itself
+            biases[encoding, mask] = F.pad(bias, (0, 0, 0, padding)).to(device)
+            angle = F.pad(self.encodings[encoding].angles(n_tokens), (0, 0, 0, padding))
+            turns[encoding, mask] = torch.polar(torch.ones_like(angle), angle)[None].to(device)
+        turned = any(variant.encoding == "rotary" for variant in self.variants)
+
+        def per_prompt(tables: dict) -> Tensor:
+            """(V B, H or 1, L, …), or (1, H or 1, L, …) where all variants are alike."""
+            if len(tables) == 1:
+                return tables[kinds[0]][None]
+            together = torch.stack(torch.broadcast_tensors(*(tables[kind] for kind in kinds)))
+            return together.repeat_interleave(n_prompts, dim=0)
+
+        return Scores(per_prompt(biases), per_prompt(turns) if turned else None)
 
 
 def stack_weights(singles: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     """The weights of one stack from those of its variants, in order."""
     names = {name: None for weights in singles for name in weights}
     return {name: torch.cat([w[name] for w in singles if name in w]) for name in names}
+
+
+def variant_weights(
+    weights: dict[str, Tensor], variants: tuple[Variant, ...], index: int
+) -> dict[str, Tensor]:
+    """The weights of the variant at index as a stack of one: the reverse of stack_weights."""
+    kind = variants[index].encoding
+    users = [variant.encoding for variant in variants[:index]].count(kind)
+    own = {n: w[index : index + 1] for n, w in weights.items() if not n.startswith("encodings.")}
+    tables = {n: w for n, w in weights.items() if n.startswith(f"encodings.{kind}.")}
+    return own | {n: w[users : users + 1] for n, w in tables.items()}
 
 
 def parameter_count(config: Config, variant: Variant) -> int:

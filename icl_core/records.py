@@ -21,7 +21,7 @@ import torch
 import yaml
 from torch import Tensor
 
-from icl_core.config import Config, ConfigError
+from icl_core.config import ABLATIONS, Config, ConfigError
 
 PROJECT = Path(__file__).resolve().parents[1]
 COLUMNS = {
@@ -73,17 +73,25 @@ def commit() -> str | None:
 
 
 def provenance(
-    config: Config, seconds: float, commit: str | None, diverged: dict[str, int]
+    config: Config,
+    seconds: float,
+    commit: str | None,
+    diverged: dict[str, int],
+    taken_over: dict[str, str],
 ) -> dict:
-    """What made the run: libraries, commit, wall time, speed; variants that diverged, by step."""
+    """What made the run: libraries, commit, wall time, speed; variants that diverged, by step;
+    variants that were taken over from another ablation, by run.
+    """
     modules = {"torch": torch, "numpy": numpy, "pandas": pd, "safetensors": safetensors}
     versions = {name: module.__version__ for name, module in modules.items()}
+    steps = (len(config.variants) - len(taken_over)) * config.steps
     return {
         "libraries": {"python": platform.python_version(), **versions},
         "commit": commit,
         "wall_seconds": round(seconds, 1),
-        "variant_steps_per_second": round(len(config.variants) * config.steps / seconds, 2),
+        "variant_steps_per_second": round(steps / seconds, 2) if seconds else None,
         "diverged": diverged,
+        "taken_over": taken_over,
     }
 
 
@@ -164,6 +172,20 @@ def find_run(out: str, config: Config) -> Run | None:
     return run
 
 
+def taken_over(out: str, config: Config) -> dict[str, Run]:
+    """The variants of config that another ablation has recorded with the same parameters."""
+    found = {}
+    for ablation in ABLATIONS:
+        other = config.model_copy(update={"ablation": ablation, "variants": ABLATIONS[ablation]})
+        folder = run_folder(out, other)
+        if ablation == config.ablation or not folder.exists():
+            continue
+        run = read_run(folder)
+        if run.config.comparable() == other.comparable():
+            found |= {name: run for name in config.variants if name in run.config.variants}
+    return found
+
+
 def recorded_runs(out: str, config: Config) -> list[Run]:
     """Every complete run comparable with config, by b and seed; warns of what it leaves out."""
     runs = []
@@ -185,7 +207,8 @@ def planned_runs(out: str, ablation: str) -> list[tuple[int, int]]:
     for path in sorted((PROJECT / "grids").glob("*.yaml")):
         grid = yaml.safe_load(path.read_text(encoding="utf-8"))
         if root_folder(grid["out"]) == root_folder(out) and ablation in grid["ablations"]:
-            return [(b, seed) for b in grid["b"] for seed in grid["seeds"]]
+            runs = grid["ablations"][ablation]
+            return [(b, seed) for b in runs["b"] for seed in runs["seeds"]]
     return []
 
 

@@ -9,7 +9,7 @@ from icl_core.config import Config
 
 # The first word of a generator's seed keeps the streams apart: no training batch, whatever its
 # seed and step, shares a stream with the evaluation prompts or with the initial weights.
-TRAINING, EVALUATION, WEIGHTS, BOOTSTRAP = range(4)
+TRAINING, EVALUATION, WEIGHTS, BOOTSTRAP, LENGTHS = range(5)
 
 
 class Prompts(NamedTuple):
@@ -53,6 +53,11 @@ def batch(config: Config, step: int) -> Prompts:
     """The prompts of one training step: the same for every variant, b and device."""
     rng = generator(TRAINING, config.seed, step)
     return linear_functions(rng, config.batch_size, config.n_examples, config.d)
+
+
+def random_k(config: Config, step: int) -> int:
+    """The number of examples, 0 … n alike, that prompts of this step are cut to by that loss."""
+    return int(generator(LENGTHS, config.seed, step).integers(config.n_examples + 1))
 
 
 def evaluation_prompts(config: Config) -> Prompts:

@@ -4,11 +4,13 @@ import json
 import logging
 import math
 import os
+import re
 import shutil
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,7 +22,7 @@ from tqdm import tqdm
 
 from icl_core import evaluation, records, sampler
 from icl_core.config import Config, Variant
-from icl_core.model import LoopedTransformer, stack_weights
+from icl_core.model import QUERY, X_TOKENS, LoopedTransformer, stack_weights, variant_weights
 
 logger = logging.getLogger(__name__)
 CHECKPOINT_SECONDS = 30
@@ -49,8 +51,19 @@ class Trained:
         return self.step >= config.steps or len(self.diverged) == len(variants)
 
 
+class Part(NamedTuple):
+    """One variant of a run: its rows of each table, its weights, when it was seen to diverge."""
+
+    tables: dict[str, pd.DataFrame]
+    weights: dict[str, Tensor]
+    diverged: int | None
+
+
 def run(config: Config, out: str = ".") -> records.Run:
     """The recorded run of config: loaded if it is finished, else resumed or trained, and recorded.
+
+    A variant that another ablation has recorded with the same parameters is taken from there: its
+    weights and batches would be the same.
 
     out is the folder, relative to the project's, whose data/ holds the record. Raises RecordError
     if the run's place holds a run of another configuration.
@@ -60,32 +73,37 @@ def run(config: Config, out: str = ".") -> records.Run:
         return finished
     folder = records.root_folder(out) / "build" / "checkpoints" / config.ablation
     folder = folder / f"{config.name}-{config.digest()[:12]}"
-    stacks = stacks_of(config)
+    taken = records.taken_over(out, config)
+    stacks = stacks_of(config, [variant for variant in config.stack if variant.name not in taken])
+    parts = {name: _recorded_part(theirs, name) for name, theirs in taken.items()}
     with one_thread(config):
         trained = [train(config, stack, folder / _file_name(stack)) for stack in stacks]
-        errors = pd.concat([_errors(config, *pair) for pair in zip(stacks, trained)])
-    curves = pd.DataFrame([row for t in trained for row in t.curves], columns=CURVES)
-    diverged = {name: step for t in trained for name, step in t.diverged.items()}
+        for stack, state in zip(stacks, trained):
+            parts |= _trained_parts(config, stack, state)
+    ordered = [parts[name] for name in config.variants]
     recorded = records.write_run(
         out,
         config,
-        records.provenance(config, sum(t.seconds for t in trained), trained[0].commit, diverged),
-        {
-            "curves.csv": curves,
-            "errors.csv": errors,
-            "leak.csv": pd.concat([_leak_table(config, *pair) for pair in zip(stacks, trained)]),
-        },
-        stack_weights([t.weights for t in trained]),
+        records.provenance(
+            config,
+            sum(state.seconds for state in trained),
+            trained[0].commit if trained else records.commit(),
+            {name: parts[name].diverged for name in config.variants if parts[name].diverged},
+            {name: f"{theirs.config.ablation}/{config.name}" for name, theirs in taken.items()},
+        ),
+        {name: pd.concat([part.tables[name] for part in ordered]) for name in records.COLUMNS},
+        stack_weights([part.weights for part in ordered]),
     )
-    shutil.rmtree(folder)
+    shutil.rmtree(folder, ignore_errors=True)
     return recorded
 
 
-def stacks_of(config: Config) -> list[tuple[Variant, ...]]:
-    """What trains as one model: a CPU's caches want single variants, a GPU the whole run."""
+def stacks_of(config: Config, variants: list[Variant]) -> list[tuple[Variant, ...]]:
+    """What trains as one model: a CPU's caches want single variants, a GPU all of one loss."""
     if config.device == "cpu":
-        return [(variant,) for variant in config.stack]
-    return [config.stack]
+        return [(variant,) for variant in variants]
+    losses = dict.fromkeys(variant.loss for variant in variants)
+    return [tuple(v for v in variants if v.loss == loss) for loss in losses]
 
 
 @contextmanager
@@ -100,9 +118,9 @@ def one_thread(config: Config):
 
 
 def training_loss(predictions: Tensor, answers: Tensor) -> Tensor:
-    """(V,): mean squared error over iterations, prompts and all x-tokens.
+    """(V,): mean squared error over iterations, prompts and the x-tokens asked.
 
-    predictions: (T, V, B, n + 1); answers: (B, n + 1).
+    predictions: (T, V, B, R); answers: (B, R).
     """
     return ((predictions - answers) ** 2).mean(dim=(0, 2, 3))
 
@@ -147,12 +165,26 @@ def adam(config: Config, model: LoopedTransformer) -> torch.optim.Adam:
 
 def update(config: Config, model: LoopedTransformer, optimiser, step: int) -> Tensor:
     """Trains on the batch of this step; the losses (V,) before the update."""
-    tokens, answers = (part.to(config.device) for part in sampler.batch(config, step))
-    loss = training_loss(model(tokens), answers)
+    tokens, answers, rows = asked(config, model.variants[0].loss, step)
+    predictions = model(tokens.to(config.device), rows)
+    loss = training_loss(predictions, answers.to(config.device))
     optimiser.zero_grad(set_to_none=True)
     loss.sum().backward()
     optimiser.step()
     return loss.detach()
+
+
+def asked(config: Config, loss: str, step: int) -> tuple[Tensor, Tensor, slice]:
+    """This step's tokens, the answers that a loss asks for, and the rows it asks for them.
+
+    "all": every x-token of the prompt; "query": the query; "cut": the query of prompts that are
+    cut to a random number of examples. A query's own answer is never among the tokens.
+    """
+    tokens, answers = sampler.batch(config, step)
+    if loss == "all":
+        return tokens, answers, X_TOKENS
+    k = sampler.random_k(config, step) if loss == "cut" else config.n_examples
+    return tokens[:, : 2 * k + 1], answers[:, k : k + 1], QUERY
 
 
 def _log(config: Config, model: LoopedTransformer, prompts, losses: Tensor, state: Trained):
@@ -166,11 +198,36 @@ def _log(config: Config, model: LoopedTransformer, prompts, losses: Tensor, stat
             state.diverged[variant.name] = state.step
 
 
-def _errors(config: Config, variants: tuple[Variant, ...], trained: Trained) -> pd.DataFrame:
+def _trained_parts(
+    config: Config, variants: tuple[Variant, ...], trained: Trained
+) -> dict[str, Part]:
+    """A trained stack, evaluated, as its variants."""
     model = LoopedTransformer(config, variants).to(config.device)
     model.load_state_dict(trained.weights)
-    prompts = sampler.evaluation_prompts(config)
-    return evaluation.errors_table(model, prompts, range(config.n_examples + 1), config.b)
+    prompts, ks = sampler.evaluation_prompts(config), range(config.n_examples + 1)
+    tables = {
+        "curves.csv": pd.DataFrame(trained.curves, columns=CURVES),
+        "errors.csv": evaluation.errors_table(model, prompts, ks, config.b),
+        "leak.csv": _leak_table(config, variants, trained),
+    }
+    return {
+        variant.name: Part(
+            _rows_of(tables, variant.name),
+            variant_weights(trained.weights, variants, i),
+            trained.diverged.get(variant.name),
+        )
+        for i, variant in enumerate(variants)
+    }
+
+
+def _recorded_part(run: records.Run, name: str) -> Part:
+    tables = {"curves.csv": run.curves, "errors.csv": run.errors, "leak.csv": run.leak}
+    weights = variant_weights(run.weights(), run.config.stack, run.config.variants.index(name))
+    return Part(_rows_of(tables, name), weights, run.provenance["diverged"].get(name))
+
+
+def _rows_of(tables: dict[str, pd.DataFrame], variant: str) -> dict[str, pd.DataFrame]:
+    return {name: table[table.variant == variant] for name, table in tables.items()}
 
 
 def _leak_table(config: Config, variants: tuple[Variant, ...], trained: Trained) -> pd.DataFrame:
@@ -184,7 +241,9 @@ def _leak_table(config: Config, variants: tuple[Variant, ...], trained: Trained)
             if step > trained.diverged.get(variant.name, step):
                 break
             for (t, layer, head), weight in np.ndenumerate(leaks[v].numpy()):
-                rows.append((variant.name, step, t + 1, layer + 1, head + 1, round(weight, 6)))
+                rows.append(
+                    (variant.name, step, t + 1, layer + 1, head + 1, round(float(weight), 6))
+                )
     return pd.DataFrame(rows, columns=records.COLUMNS["leak.csv"])
 
 
@@ -264,5 +323,5 @@ def _label(variants: tuple[Variant, ...]) -> str:
 
 
 def _file_name(variants: tuple[Variant, ...]) -> str:
-    slugs = [variant.name.lower().replace(" + ", "-") for variant in variants]
+    slugs = [re.sub(r"\W+", "-", variant.name.lower()).strip("-") for variant in variants]
     return "_".join(slugs) + ".safetensors"

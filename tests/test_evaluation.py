@@ -10,12 +10,19 @@ from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.neighbors import KNeighborsRegressor
 
 from icl_core import evaluation, sampler
-from icl_core.config import VARIANTS
+from icl_core.config import ABLATIONS, VARIANTS
 from icl_core.model import QUERY
 
-CAUSAL = tuple(name for name in VARIANTS if name.endswith("CM"))
-UNMASKED = tuple(name for name in VARIANTS if not name.endswith("CM"))
+SIX = ABLATIONS["1_position_and_mask"]
+CAUSAL = tuple(name for name in SIX if name.endswith("CM"))
+UNMASKED = tuple(name for name in SIX if not name.endswith("CM"))
+PREFIX = ("PM", "LPE + PM", "RoPE + PM")
 KS = range(6)
+
+
+def named(names):
+    """The variants of these names, of whichever ablation."""
+    return tuple(VARIANTS[name] for name in names)
 
 
 @pytest.mark.parametrize("loops", [1, 3])
@@ -32,12 +39,15 @@ def test_one_pass_equals_cut_prompts_under_the_mask(tiny, perturbed, loops):
     np.testing.assert_allclose(some, cut[:, [4, 1]], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("names", [*((name,) for name in VARIANTS), ("CM", "SPE")], ids=str)
+ALONE = (*SIX, *PREFIX, "TPE", "pair + TPE + CM", "RoPE + CM", "ALiBi")
+
+
+@pytest.mark.parametrize("names", [*((name,) for name in ALONE), ("CM", "SPE", "PM")], ids=str)
 def test_later_tokens_and_answers_cannot_reach_a_cut_prompt(tiny, perturbed, names):
     """Poisoned with nan, which any path whatever would carry to the error."""
-    config = tiny(variants=names)
-    model, prompts = perturbed(config), sampler.evaluation_prompts(config)
-    one_pass = None if set(names) & set(UNMASKED) else False  # the mask's zeros times nan are nan
+    model, prompts = perturbed(tiny(), named(names)), sampler.evaluation_prompts(tiny())
+    causal = all(name.endswith("CM") for name in names)
+    one_pass = False if causal else None  # the mask's zeros times nan are nan
     clean = evaluation.target_errors(model, prompts, KS, one_pass=one_pass)
     assert np.isfinite(clean).all()
     for k in range(5):
@@ -49,11 +59,14 @@ def test_later_tokens_and_answers_cannot_reach_a_cut_prompt(tiny, perturbed, nam
         np.testing.assert_array_equal(errors, clean[:, : k + 1])
 
 
-@pytest.mark.parametrize("names", [tuple(VARIANTS), ("SPE",)], ids=str)
+MAPPED = [SIX, ("SPE",), ("RoPE",), ("ALiBi + PM",), ("RoPE + CM", "ALiBi", "PM", "pair + TPE")]
+
+
+@pytest.mark.parametrize("names", MAPPED, ids=str)
 def test_attention_maps_are_what_the_model_mixes_by(tiny, perturbed, names):
     """Each row sums to one, and the first block's output is rebuilt from its map."""
-    config = tiny(variants=names, b=2)
-    model, tokens = perturbed(config), sampler.evaluation_prompts(config).tokens[:3]
+    config = tiny(b=2)
+    model, tokens = perturbed(config, named(names)), sampler.evaluation_prompts(config).tokens[:3]
     maps = evaluation.attention_maps(model, tokens)
     assert maps.shape == (2, config.n_layers, len(names), 3, config.n_heads, 11, 11)
     torch.testing.assert_close(maps.sum(-1), torch.ones(maps.shape[:-1]))
@@ -86,15 +99,32 @@ def test_uniform_attention_leaks_one_part_in_the_number_of_tokens(tiny, perturbe
     torch.testing.assert_close(leak, torch.full_like(leak, 1 / 11))
 
 
-def test_without_a_mask_one_pass_would_leak(tiny, perturbed):
+@pytest.mark.parametrize("names", [UNMASKED, PREFIX, ("CM", "PM"), ("ALiBi", "TPE")], ids=str)
+def test_without_a_causal_mask_one_pass_would_leak(tiny, perturbed, names):
     """The reason for cutting: a later token does change an earlier prediction."""
-    config = tiny(variants=UNMASKED)
-    model, prompts = perturbed(config), sampler.evaluation_prompts(config)
+    model, prompts = perturbed(tiny(), named(names)), sampler.evaluation_prompts(tiny())
     whole = evaluation.target_errors(model, prompts, KS, one_pass=True)
     cut = evaluation.target_errors(model, prompts, KS)
     difference = np.abs(whole - cut).max(axis=-1)
-    assert (difference[:, :-1] > 1e-3).all()
+    causal = [name.endswith("CM") for name in names]
+    assert (difference[np.logical_not(causal), :-1] > 1e-3).all()
+    assert (difference[causal] < 1e-4).all()
     np.testing.assert_allclose(whole[:, -1], cut[:, -1], rtol=1e-4, atol=1e-5)
+
+
+def test_the_querys_share_is_its_part_of_the_squared_error(tiny, perturbed):
+    """By hand, of the last iteration; a model that answers zero finds all x-tokens alike."""
+    config = tiny(b=2, evaluation_prompts=500)
+    model, prompts = perturbed(config, named(("CM", "RoPE"))), sampler.evaluation_prompts(config)
+    share = evaluation.query_share(model, prompts)
+    with torch.no_grad():
+        squared = (model(prompts.tokens)[-1] - prompts.answers).double() ** 2
+        for v in range(2):
+            by_token = [float(squared[v, :, i].mean()) for i in range(6)]
+            assert share[v] == pytest.approx(by_token[-1] / sum(by_token), rel=1e-4)
+        model.read_out.weight.zero_()
+        model.read_out.bias.zero_()
+    assert evaluation.query_share(model, prompts) == pytest.approx([1 / 6, 1 / 6], abs=0.03)
 
 
 @pytest.mark.parametrize("chunk", [7, 64])

@@ -34,7 +34,7 @@ def write(tmp_path, perturbed):
         curves = pd.DataFrame(rows, columns=records.COLUMNS["curves.csv"])
         leak = pd.DataFrame([(config.variants[-1], 10, 1, 1, 2, 0.25)], columns=LEAK)
         tables = {"curves.csv": curves, "errors.csv": errors, "leak.csv": leak}
-        made_by = records.provenance(config, 2.0, None, diverged or {})
+        made_by = records.provenance(config, 2.0, None, diverged or {}, {})
         return write_run(str(tmp_path), config, made_by, tables, model.state_dict())
 
     return write
@@ -97,7 +97,7 @@ def test_a_diverged_run_can_be_written_and_read(tiny, tmp_path, write, perturbed
     made = write(config)
     errors = made.errors.assign(error=math.nan, low=math.inf)
     shutil.rmtree(made.folder)
-    made_by = records.provenance(config, 2.0, "abc", {"CM": 20})
+    made_by = records.provenance(config, 2.0, "abc", {"CM": 20}, {})
     weights = {
         name: torch.full_like(w, math.nan) for name, w in perturbed(config).state_dict().items()
     }

@@ -406,6 +406,70 @@ def test_training_loss_is_the_mean_over_iterations_prompts_and_x_tokens():
         assert losses[v].item() == pytest.approx(total / (3 * 4 * 6))
 
 
+def test_what_each_loss_asks_for(tiny):
+    """The answers asked for belong to their rows, and a query's answer is not among the tokens."""
+    config, ks = tiny(), set()
+    for step in range(60):
+        tokens, answers = sampler.batch(config, step)
+        everything, of_all, rows = training.asked(config, "all", step)
+        assert torch.equal(everything, tokens) and torch.equal(of_all, answers)
+        assert everything[:, rows].shape[1] == answers.shape[1]
+        whole, of_query, row = training.asked(config, "query", step)
+        assert torch.equal(whole, tokens) and torch.equal(of_query, answers[:, -1:])
+        assert torch.equal(whole[:, row], tokens[:, -1:])
+        cut, of_cut, row = training.asked(config, "cut", step)
+        k = cut.shape[1] // 2
+        assert torch.equal(cut, tokens[:, : 2 * k + 1]) and torch.equal(of_cut[:, 0], answers[:, k])
+        assert torch.equal(cut[:, row], tokens[:, [2 * k]])
+        assert k == training.asked(config, "cut", step)[0].shape[1] // 2
+        ks.add(k)
+    assert ks == set(range(6))
+
+
+@pytest.mark.parametrize("name", ["SPE (query)", "SPE (random k)", "LPE + PM (query)"])
+def test_a_loss_on_the_query_gives_no_other_token_a_gradient(tiny, name):
+    """The update is the one of a loss written out by hand on the last prediction alone."""
+    config = tiny(ablation="3_label_leakage", variants=(name,))
+    ours, theirs = (LoopedTransformer(config, config.stack) for _ in range(2))
+    training.update(config, ours, training.adam(config, ours), 7)
+    k = sampler.random_k(config, 7) if "random" in name else 5
+    tokens, answers = sampler.batch(config, 7)
+    predictions = theirs(tokens[:, : 2 * k + 1], slice(None))[-1, 0, :, -1]
+    optimiser = training.adam(config, theirs)
+    ((predictions - answers[:, k]) ** 2).mean().backward()
+    optimiser.step()
+    assert_near(ours.state_dict(), theirs.state_dict())
+
+
+def test_a_variant_recorded_by_another_ablation_is_taken_over(tiny, tmp_path, monkeypatch):
+    """It is what training it here would give, to the bit; what differs is trained."""
+    first = run(tiny(variants=()), str(tmp_path))
+    shared = {"ablation": "2_two_token_encoding", "variants": ("TPE", "CM", "LPE + CM")}
+    alone = run(tiny(**shared), str(tmp_path / "alone"))
+    assert alone.provenance["taken_over"] == {}
+    monkeypatch.setattr(training, "train", only(training.train, "TPE"))
+    taken = run(tiny(**shared), str(tmp_path))
+    origin = f"{first.config.ablation}/b1-seed0"
+    assert taken.provenance["taken_over"] == {"CM": origin, "LPE + CM": origin}
+    for table in ("curves", "errors", "leak"):
+        ours, theirs = (getattr(r, table) for r in (taken, alone))
+        pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
+    assert_same(taken.weights(), alone.weights())
+    other = tiny(**shared, seed=1)
+    assert records.taken_over(str(tmp_path), other) == {}
+    assert records.taken_over(str(tmp_path), tiny(**shared, lr=1e-3)) == {}
+
+
+def only(train, name):
+    """train, which refuses every other variant."""
+
+    def checked(config, variants, checkpoint):
+        assert [variant.name for variant in variants] == [name]
+        return train(config, variants, checkpoint)
+
+    return checked
+
+
 def test_the_curves_hold_the_loss_before_and_the_target_error_after_an_update(tiny, tmp_path):
     """Every x-token, the query included, of every iteration; in units of d, as the error is."""
     config = tiny(b=3, d=4, steps=1, log_every=1)
@@ -481,12 +545,19 @@ def test_a_stack_trained_as_one_agrees_with_its_variants_trained_alone(tiny, tmp
             assert ours[2:] == pytest.approx(theirs[2:], rel=1e-3)
 
 
-def test_a_cpu_trains_single_variants_and_another_device_the_whole_stack(tiny):
-    """Every variant once and in order, whichever way: the weights are stacked in that order."""
-    config = tiny(variants=tuple(VARIANTS))
+def test_a_cpu_trains_single_variants_and_another_device_all_of_one_loss(tiny):
+    """Variants with different losses ask for different rows, so they cannot be one model."""
+    config = tiny(ablation="3_label_leakage", variants=())
     gpu = config.model_copy(update={"device": "cuda"})
-    assert training.stacks_of(config) == [(variant,) for variant in config.stack]
-    assert training.stacks_of(gpu) == [config.stack]
+    assert training.stacks_of(config, config.stack) == [(variant,) for variant in config.stack]
+    stacks = training.stacks_of(gpu, config.stack)
+    assert [{variant.loss for variant in stack} for stack in stacks] == [
+        {"all"},
+        {"query"},
+        {"cut"},
+    ]
+    assert sorted(sum(stacks, ())) == sorted(config.stack)
+    assert training.stacks_of(gpu, CM) == [CM]
 
 
 def test_one_thread_a_run_and_the_old_number_afterwards(tiny):
