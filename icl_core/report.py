@@ -16,7 +16,8 @@ from matplotlib.ticker import ScalarFormatter
 
 LANGUAGES = ("ru", "en")
 _COLOURS = sns.color_palette("colorblind").as_hex()
-# The same colour, marker and dash for the same variant everywhere; dashed is without a mask.
+# The same colour, marker and dash for the same variant everywhere; dashed is without a mask,
+# dash-dotted with the prefix mask. A variant with another loss looks as the one it is named after.
 STYLE = {
     "SPE + CM": dict(color=_COLOURS[1], marker="s", linestyle="-"),
     "LPE + CM": dict(color=_COLOURS[0], marker="o", linestyle="-"),
@@ -24,6 +25,17 @@ STYLE = {
     "SPE": dict(color=_COLOURS[3], marker="X", linestyle="--"),
     "LPE": dict(color=_COLOURS[9], marker="P", linestyle="--"),
     "none": dict(color="#555555", marker="D", linestyle="--"),
+    "TPE + CM": dict(color=_COLOURS[4], marker="*", linestyle="-"),
+    "TPE": dict(color=_COLOURS[4], marker="*", linestyle="--"),
+    "pair + CM": dict(color=_COLOURS[5], marker="v", linestyle="-"),
+    "pair": dict(color=_COLOURS[5], marker="v", linestyle="--"),
+    "pair + TPE + CM": dict(color="#5b3a8c", marker="h", linestyle="-"),
+    "pair + TPE": dict(color="#5b3a8c", marker="h", linestyle="--"),
+    "RoPE + CM": dict(color="#000000", marker="<", linestyle="-"),
+    "ALiBi + CM": dict(color="#8a8a8a", marker=">", linestyle="-"),
+    "PM": dict(color="#00563f", marker="p", linestyle="-."),
+    "SPE + PM": dict(color="#7a4b00", marker="d", linestyle="-."),
+    "LPE + PM": dict(color="#003a63", marker="H", linestyle="-."),
 }
 # The Russian name and the dash of every reference solver, which are all grey.
 SOLVERS = {
@@ -47,6 +59,11 @@ THEME = {
     "legend.frameon": False,
     "figure.constrained_layout.use": True,
 }
+
+
+def style(variant: str) -> dict:
+    """How a variant is drawn, whatever loss it was trained with."""
+    return STYLE[variant.partition(" (")[0]]
 
 
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -136,9 +153,9 @@ def draw_lines(
         own = frame[frame.variant == variant].groupby(x)[y]
         mean, low, high = own.mean(skipna=False), own.min(), own.max()
         every = max(1, len(mean) // markers)
-        axes.plot(mean.index, mean, label=variant, markevery=every, markersize=5, **STYLE[variant])
+        axes.plot(mean.index, mean, label=variant, markevery=every, markersize=5, **style(variant))
         if own.size().max() > 1:
-            colour = STYLE[variant]["color"]
+            colour = style(variant)["color"]
             axes.fill_between(mean.index, low, high, color=colour, alpha=0.15, linewidth=0)
 
 
@@ -155,7 +172,7 @@ def draw_points(axes: plt.Axes, frame: pd.DataFrame, y: str, variants: list[str]
     """A point a run for each variant; open points are the looped runs (b > 1)."""
     for place, variant in enumerate(variants):
         own = frame[frame.variant == variant].sort_values(["b", "seed"])
-        colour, marker = STYLE[variant]["color"], STYLE[variant]["marker"]
+        colour, marker = style(variant)["color"], style(variant)["marker"]
         for i, (b, value) in enumerate(zip(own.b, own[y])):
             shift = 0.5 * ((i + 0.5) / len(own) - 0.5)
             face = colour if b == 1 else "white"
@@ -163,3 +180,102 @@ def draw_points(axes: plt.Axes, frame: pd.DataFrame, y: str, variants: list[str]
                 place + shift, value, marker, color=colour, markerfacecolor=face, markersize=7
             )
     axes.set_xticks(range(len(variants)), variants, rotation=30, ha="right")
+
+
+def draw_losses(
+    curves: pd.DataFrame, variants: list[str], zero: float, t: Callable[[str, str], str]
+) -> plt.Figure:
+    """Training loss beside target error, by step; zero: the target error of “always zero”."""
+    figure, axes = plt.subplots(1, 2, figsize=(12, 4.5), sharey=True)
+    titles = (
+        t("функция потерь на обучении", "training loss"),
+        t("ошибка в целевой задаче", "target error"),
+    )
+    columns = ("training_loss", "target_error")
+    for ax, column, level, title in zip(axes, columns, (1, zero), titles):
+        draw_lines(ax, curves, "step", column, variants)
+        ax.axhline(level, color="grey", linewidth=0.8, linestyle=":")
+        ax.set(title=title, xlabel=t("шаг", "step"), yscale="log")
+    axes[0].set_ylabel(t("квадрат ошибки / d", "squared error / d"))
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center")
+    return figure
+
+
+def draw_performance(
+    errors: pd.DataFrame, solvers: pd.DataFrame, variants: list[str], t: Callable[[str, str], str]
+) -> plt.Figure:
+    """Target error against k, with the reference solvers; beside it the error of each run."""
+    figure, axes = plt.subplots(1, 2, figsize=(12, 5), width_ratios=[3, 2], sharey=True)
+    finite = [1, *errors.error[errors.error < math.inf]]  # 1 if every variant has diverged
+    lowest, highest, n = min(finite) / 3, max(4, 1.3 * max(finite)), errors.k.max()
+    draw_lines(axes[0], errors, "k", "error", variants)
+    draw_solvers(axes[0], solvers[solvers.error > lowest], t)
+    draw_points(axes[1], errors[errors.k == n], "error", variants)
+    axes[0].set(yscale="log", xlabel=t("число in-context примеров k", "in-context examples k"))
+    axes[0].set(ylim=(lowest, highest), ylabel=t("квадрат ошибки / d", "squared error / d"))
+    axes[1].set_title(t(f"k = {n}, по запускам", f"k = {n}, by run"))
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center")
+    return figure
+
+
+def draw_effects(results: pd.DataFrame, t: Callable[[str, str], str]) -> plt.Figure:
+    """A row a ratio: its mean and interval for each b, and the threshold."""
+    ratios = results[results.geometric].reset_index(drop=True)
+    figure, ax = plt.subplots(figsize=(9, 1.2 + 0.42 * len(ratios)))
+    for place, row in ratios.iterrows():
+        threshold, arrow = (row.above, "→") if pd.notna(row.above) else (row.below, "←")
+        ax.plot([threshold] * 2, [place - 0.4, place + 0.4], color="#555555", linewidth=1.5)
+        shift = (8 if arrow == "→" else -8, 0)
+        ax.annotate(arrow, (threshold, place - 0.3), shift, textcoords="offset points", ha="center")
+        for i, (b, own) in enumerate(row.by_b.items()):
+            y = place + 0.6 * ((i + 0.5) / len(row.by_b) - 0.5)
+            ax.plot([own.low, own.high], [y, y], color=_COLOURS[0], linewidth=1.5)
+            face = _COLOURS[0] if b == 1 else "white"
+            ax.plot(own.value, y, "o", color=_COLOURS[0], markerfacecolor=face, markersize=6)
+    ax.set(xscale="log", yticks=range(len(ratios)), xlabel=t("отношение", "ratio"))
+    ax.set_yticklabels([f"{row.point}:  {row.quantity}" for row in ratios.itertuples()])
+    ax.invert_yaxis()
+    return figure
+
+
+def verdict_table(results: pd.DataFrame) -> None:
+    """Emits a row a claim: threshold, mean over seeds, interval, and the verdict."""
+    shown = results.assign(
+        threshold=[_threshold(row) for row in results.itertuples()],
+        status=[STATUSES[status] for status in results.status],
+        b=[", ".join(map(str, b)) for b in results.b],
+    )
+    table(
+        shown,
+        ru={
+            "point": "пункт",
+            "quantity": "величина",
+            "threshold": "порог",
+            "value": "среднее",
+            "low": "от",
+            "high": "до",
+            "b": "b",
+            "seeds": "зёрна",
+            "status": "вердикт",
+        },
+        en={
+            "point": "point",
+            "quantity": "quantity",
+            "threshold": "threshold",
+            "value": "mean",
+            "low": "from",
+            "high": "to",
+            "b": "b",
+            "seeds": "seeds",
+            "status": "verdict",
+        },
+    )
+
+
+def _threshold(row) -> dict[str, str]:
+    """The threshold with its side, “> 0.5”, in each language; of a range, both ends."""
+    sides = [(">", row.above), ("<", row.below)]
+    return {
+        language: ", ".join(f"{sign} {number(at, language)}" for sign, at in sides if pd.notna(at))
+        for language in LANGUAGES
+    }

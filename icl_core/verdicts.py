@@ -14,6 +14,7 @@ class Verdict(NamedTuple):
     value: float
     low: float
     high: float
+    b: tuple[int, ...]  # averaged over within a seed
     seeds: int
     status: str  # confirmed | not confirmed | open
 
@@ -28,14 +29,18 @@ def judge(
     """The claim that a quantity, given once a run, is on average above (or below) a threshold.
 
     values is indexed by (b, seed). Runs of one seed share weights and batches, so they are averaged
-    over b first, and the interval is over seeds; seeds that lack a b which others have are left
-    out. Confirmed when the whole interval lies on the claimed side, not confirmed when all of it
-    lies on the other, open otherwise: below two seeds there is no interval, nor is there one
-    where a run diverged. geometric takes means and intervals of logarithms, as ratios want it.
+    over b first, and the interval is over seeds. A b that fewer than two seeds have does not count
+    where another has more; nor do seeds that lack a b which counts. Confirmed when the whole
+    interval lies on the claimed side, not confirmed when all of it lies on the other, open
+    otherwise: below two seeds there is no interval, nor is there one where a run diverged.
+    geometric takes means and intervals of logarithms, as ratios want it.
     """
     values = np.log(values) if geometric else values
+    seeds = values.groupby("b").transform("size")
+    values = values[(seeds > 1) | (seeds.max() < 2)]
     runs = values.groupby("seed").size()
-    complete = runs.index[runs == values.index.get_level_values("b").nunique()]
+    counted = tuple(sorted(set(values.index.get_level_values("b"))))
+    complete = runs.index[runs == len(counted)]
     values = values.unstack("b").loc[complete].mean(axis=1, skipna=False)
     interval = interval_over_seeds(values)
     value, low, high = np.exp(interval) if geometric else interval
@@ -44,7 +49,26 @@ def judge(
     else:
         confirmed, refuted = high < below, low > below
     status = "confirmed" if confirmed else "not confirmed" if refuted else "open"
-    return Verdict(float(value), float(low), float(high), len(values), status)
+    return Verdict(float(value), float(low), float(high), counted, len(values), status)
+
+
+def claim(
+    point: str,
+    quantity: str | dict[str, str],
+    values: pd.Series,
+    *,
+    above: float | None = None,
+    below: float | None = None,
+    geometric: bool = True,
+) -> dict:
+    """A row of results: the claim's point and quantity, its threshold, and what judge makes of it.
+
+    by_b holds the same judgement for each b alone: how far b changes the effect.
+    """
+    side = {"above": above, "below": below, "geometric": geometric}
+    row = {"point": point, "quantity": quantity, "above": above, "below": below}
+    row["by_b"] = {b: judge(own, **side) for b, own in values.groupby("b")}
+    return row | {"geometric": geometric} | judge(values, **side)._asdict()
 
 
 def per_run(table: pd.DataFrame, variant: str, column: str) -> pd.Series:

@@ -122,9 +122,9 @@ import logging
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from icl_core import evaluation, model, records, report, sampler, training
+from icl_core import encodings, evaluation, model, records, report, sampler, training
 from icl_core.config import Config, notebook_parameters
-from icl_core.verdicts import instability, judge, last_rows, per_run
+from icl_core.verdicts import claim, instability, last_rows, per_run
 
 logging.basicConfig(format="%(asctime)s %(message)s")
 logging.getLogger("icl_core").setLevel("INFO")
@@ -281,7 +281,7 @@ def draw_encodings_and_masks(t):
         ax.set(title=name, xlabel=t("координата", "coordinate"), ylabel=t("позиция", "position"))
     titles = (t("каузальная маска", "causal mask"), t("без маски", "no mask"))
     for ax, kind, title in zip(axes[2:], ("causal", "none"), titles):
-        ax.imshow(model.MASKS[kind](9).exp(), cmap="Greys", vmin=0, vmax=1.6)
+        ax.imshow(encodings.MASKS[kind](9).exp(), cmap="Greys", vmin=0, vmax=1.6)
         ax.set(
             title=title, xlabel=t("смотрит на токен", "looks at token"), ylabel=t("токен", "token")
         )
@@ -402,27 +402,10 @@ prompts = sampler.evaluation_prompts(config)
 curve_answers = prompts.first(config.curve_prompts).answers[:, -1]
 zero_on_curve = float(curve_answers.square().mean()) / config.d
 
-
-def draw_losses(t, curves):
-    figure, axes = plt.subplots(1, 2, figsize=(12, 4.5), sharey=True)
-    titles = (
-        t("функция потерь на обучении", "training loss"),
-        t("ошибка в целевой задаче", "target error"),
-    )
-    columns, zeros = ("training_loss", "target_error"), (1, zero_on_curve)
-    for ax, column, zero, title in zip(axes, columns, zeros, titles):
-        report.draw_lines(ax, curves, "step", column, variants)
-        ax.axhline(zero, color="grey", linewidth=0.8, linestyle=":")
-        ax.set(title=title, xlabel=t("шаг", "step"), yscale="log")
-    axes[0].set_ylabel(t("квадрат ошибки / d", "squared error / d"))
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center")
-    return figure
-
-
 # %%
 report.figure(
     "close_up",
-    lambda t: draw_losses(t, run_curves),
+    lambda t: report.draw_losses(run_curves, variants, zero_on_curve, t),
     ru={
         "alt": "Кривые обучения шести вариантов одного запуска",
         "caption": f"Один запуск, b = {config.b}, зерно {config.seed}. Слева: функция потерь на обучении, "
@@ -514,27 +497,10 @@ report.say(
 # %%
 solvers = evaluation.reference_errors(prompts, range(config.n_examples + 1))
 
-
-def draw_performance(t):
-    figure, axes = plt.subplots(1, 2, figsize=(12, 5), width_ratios=[3, 2], sharey=True)
-    finite = [1, *errors.error[errors.error < float("inf")]]  # 1 if every variant has diverged
-    lowest, highest = min(finite) / 3, max(4, 1.3 * max(finite))
-    report.draw_lines(axes[0], errors, "k", "error", variants)
-    report.draw_solvers(axes[0], solvers[solvers.error > lowest], t)
-    report.draw_points(axes[1], errors[errors.k == config.n_examples], "error", variants)
-    axes[0].set(yscale="log", xlabel=t("число in-context примеров k", "in-context examples k"))
-    axes[0].set(ylim=(lowest, highest), ylabel=t("квадрат ошибки / d", "squared error / d"))
-    axes[1].set_title(
-        t(f"k = {config.n_examples}, по запускам", f"k = {config.n_examples}, by run")
-    )
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center")
-    return figure
-
-
 # %%
 report.figure(
     "performance",
-    draw_performance,
+    lambda t: report.draw_performance(errors, solvers, variants, t),
     ru={
         "alt": "Ошибка шести вариантов в целевой задаче: по числу примеров и по запускам",
         "caption": f"Слева: ошибка в целевой задаче от числа in-context примеров k, среднее по запускам "
@@ -568,7 +534,7 @@ report.figure(
 # %%
 report.figure(
     "loss_comparison",
-    lambda t: draw_losses(t, curves),
+    lambda t: report.draw_losses(curves, variants, zero_on_curve, t),
     ru={
         "alt": "Функция потерь на обучении и ошибка в целевой задаче по шагам, шесть вариантов",
         "caption": f"Среднее по запускам (всего запусков: {len(runs)}); полоса — от наименьшего "
@@ -647,6 +613,26 @@ report.table(
     },
 )
 
+# %%
+orders = {b: own.sort_values("error").variant.tolist() for b, own in by_b.groupby("b")}
+smallest, largest = orders[min(orders)], orders[max(orders)]
+swapped = [
+    f"{better} / {worse}"
+    for i, better in enumerate(smallest)
+    for worse in smallest[i + 1 :]
+    if largest.index(better) > largest.index(worse)
+]
+only_one = {"ru": "пока записано одно значение b", "en": "only one b is recorded so far"}
+listed = "; ".join(f"$b$ = {b}: {', '.join(order)}" for b, order in orders.items())
+report.say(
+    ru="Варианты по возрастанию средней ошибки: {listed}. Пары, которые при наибольшем $b$ стоят в другом "
+    "порядке, чем при наименьшем: {swapped}.",
+    en="Variants from the least mean error to the largest: {listed}. Pairs whose order at the largest "
+    "$b$ differs from that at the smallest: {swapped}.",
+    listed=listed,
+    swapped=only_one if len(orders) == 1 else ", ".join(swapped) or "—",
+)
+
 # %% [markdown] tags=["ru"]
 # ## Вердикты
 #
@@ -675,7 +661,8 @@ report.table(
 #
 # Отношения берутся внутри запуска, то есть попарно. Запуски с одним зерном делят начальные веса и
 # батчи, поэтому сначала мы усредняем по $b$ внутри зерна (для отношений — геометрически), а затем по
-# зёрнам, с 95-процентным доверительным интервалом Стьюдента. Вердикт — **подтверждено**, если весь
+# зёрнам, с 95-процентным доверительным интервалом Стьюдента. Значение $b$, для которого записано одно
+# зерно, в вердикте не участвует, если для другого их больше. Вердикт — **подтверждено**, если весь
 # интервал лежит по нужную сторону порога, **не подтверждено**, если весь лежит по другую, и
 # **открыто**, если порог внутри интервала, зёрен меньше двух или какой-то из запусков разошёлся.
 # Поправки на число проверок нет.
@@ -708,7 +695,8 @@ report.table(
 #
 # Ratios are taken within a run, that is, in pairs. Runs of one seed share initial weights and batches,
 # so we first average over $b$ within a seed (geometrically for ratios) and then over seeds, with a 95%
-# Student-t confidence interval. The verdict is **confirmed** if the whole interval lies on the claimed
+# Student-t confidence interval. A $b$ that was recorded with one seed has no part in the verdict if
+# another has more of them. The verdict is **confirmed** if the whole interval lies on the claimed
 # side of the threshold, **not confirmed** if all of it lies on the other, and **open** if the threshold
 # is inside, there are fewer than two seeds, or a run diverged. There is no correction for the number
 # of tests.
@@ -727,14 +715,6 @@ less_stable = instability(curves, "SPE + CM") - instability(curves, "LPE + CM")
 
 
 # %%
-def claim(point, quantity, values, geometric=True, **side):
-    verdict = judge(values, geometric=geometric, **side)
-    ((word, threshold),) = side.items()
-    sign = {"above": ">", "below": "<"}[word]
-    words = {lang: f"{sign} {report.number(threshold, lang)}" for lang in report.LANGUAGES}
-    return point, quantity, words, *verdict
-
-
 def fall(numerator, denominator):
     return error(numerator) / error(denominator)
 
@@ -770,42 +750,49 @@ claims = [
 
 # %%
 lpe = 100 * added["LPE"]
-status = "confirmed" if 7.5 <= lpe <= 8.5 else "not confirmed"
-quantity = {"ru": "прибавка LPE, %", "en": "added by LPE, %"}
-range_7 = {"ru": "от 7,5 до 8,5", "en": "7.5 to 8.5"}
-claims.append(("7", quantity, range_7, lpe, lpe, lpe, "", status))
-columns = ["point", "quantity", "when", "value", "low", "high", "seeds", "status"]
-results = pd.DataFrame(claims, columns=columns).sort_values("point", kind="stable")
-verdicts = results.assign(status=[report.STATUSES[status] for status in results.status])
+claims.append(
+    {
+        "point": "7",
+        "quantity": {"ru": "прибавка LPE, %", "en": "added by LPE, %"},
+        "above": 7.5,
+        "below": 8.5,
+        "geometric": False,
+        **{"value": lpe, "low": lpe, "high": lpe, "b": (), "seeds": ""},
+        "status": "confirmed" if 7.5 <= lpe <= 8.5 else "not confirmed",
+    }
+)
+results = pd.DataFrame(claims).sort_values("point", kind="stable")
+report.verdict_table(results)
+
+# %% [markdown] tags=["ru"]
+# Те же отношения для каждого $b$ отдельно:
+
+# %% [markdown] tags=["en"]
+# The same ratios for each $b$ on its own:
 
 # %%
-report.table(
-    verdicts,
+report.figure(
+    "effects",
+    lambda t: report.draw_effects(results, t),
     ru={
-        "point": "пункт",
-        "quantity": "величина",
-        "when": "порог",
-        "value": "среднее",
-        "low": "от",
-        "high": "до",
-        "seeds": "зёрна",
-        "status": "вердикт",
+        "alt": "Отношения из таблицы вердиктов с интервалами и порогами, для каждого b отдельно",
+        "caption": "Строка — отношение из таблицы вердиктов. Точка — среднее по зёрнам "
+        "(геометрическое), отрезок — его 95-процентный доверительный интервал; если зерно одно, "
+        "отрезка нет. Закрашенные точки — b = 1, полые — b > 1. Вертикальная черта — порог, стрелка "
+        "указывает на ту сторону, где утверждение верно.",
     },
     en={
-        "point": "point",
-        "quantity": "quantity",
-        "when": "threshold",
-        "value": "mean",
-        "low": "from",
-        "high": "to",
-        "seeds": "seeds",
-        "status": "verdict",
+        "alt": "The ratios of the table of verdicts with intervals and thresholds, for each b",
+        "caption": "A row is a ratio of the table of verdicts. A point is the (geometric) mean over "
+        "seeds, a bar its 95% confidence interval; there is none for a single seed. Filled points are "
+        "b = 1, open ones b > 1. The vertical line is the threshold, the arrow points to the side on "
+        "which the claim is true.",
     },
 )
 
 # %%
 means = full.groupby("variant").error.agg(mean).sort_values()
-points = verdicts.groupby("point").status.agg(list)
+points = results.groupby("point").status.agg(list)
 dash = {"ru": " — ", "en": " "}
 listed = {
     lang: "; ".join(f"{v}{dash[lang]}{report.number(e, lang)}" for v, e in means.items())
@@ -813,7 +800,7 @@ listed = {
 }
 judged = {
     lang: "; ".join(
-        f"{point}{dash[lang]}{' / '.join(dict.fromkeys(status[lang] for status in statuses))}"
+        f"{point}{dash[lang]}{' / '.join(report.STATUSES[s][lang] for s in dict.fromkeys(statuses))}"
         for point, statuses in points.items()
     )
     for lang in report.LANGUAGES

@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 from icl_core import report
-from icl_core.config import VARIANTS
+from icl_core.config import ABLATIONS
 from icl_core.evaluation import REFERENCE_SOLVERS
+from icl_core.verdicts import claim
 
 
 @pytest.fixture
@@ -73,7 +74,38 @@ def test_figure_comes_in_both_languages_and_the_same_each_time(shown):
 
 
 def test_every_variant_and_solver_has_its_own_look():
-    assert set(report.STYLE) == set(VARIANTS)
+    """Colour and line together, and marker and line together, tell variants apart."""
+    drawn = {name.partition(" (")[0] for names in ABLATIONS.values() for name in names}
+    assert set(report.STYLE) == drawn
     assert set(report.SOLVERS) == set(REFERENCE_SOLVERS)
     for key in ("color", "marker"):
-        assert len({style[key] for style in report.STYLE.values()}) == len(report.STYLE)
+        looks = {(style[key], style["linestyle"]) for style in report.STYLE.values()}
+        assert len(looks) == len(report.STYLE)
+    assert report.style("SPE + PM (random k)") == report.STYLE["SPE + PM"]
+
+
+def test_effects_draw_open_and_certain_claims_alike():
+    """A ratio with one seed has no interval, one that is not a ratio has no row."""
+    values = pd.Series({(1, 0): 2.0, (1, 1): 2.1, (5, 0): 0.5}).rename_axis(["b", "seed"])
+    claims = [
+        claim("1", "E(SPE) / E(0)", values, above=1),
+        claim("2", "E(CM) / E(SPE)", values, below=1),
+        claim("5", "N", values, above=0, geometric=False),
+    ]
+    figure = report.draw_effects(pd.DataFrame(claims), lambda ru, en: en)
+    (axes,) = figure.axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == [
+        "1:  E(SPE) / E(0)",
+        "2:  E(CM) / E(SPE)",
+    ]
+    assert [note.get_text() for note in axes.texts] == ["→", "←"]
+    points = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "o"]
+    assert points == pytest.approx([4.2**0.5, 0.5] * 2)
+    plt.close(figure)
+
+
+def test_a_verdict_table_states_its_threshold_in_both_languages(shown):
+    values = pd.Series({(1, 0): 2.0, (1, 1): 2.1}).rename_axis(["b", "seed"])
+    report.verdict_table(pd.DataFrame([claim("1", "E(SPE)", values, above=0.5)]))
+    (ru, _), (en, _) = [(what.data, about) for what, about in shown]
+    assert "> 0,5" in ru and "подтверждено" in ru and "> 0.5" in en and "confirmed" in en

@@ -50,6 +50,16 @@ def test_runs_of_one_seed_count_once_and_incomplete_seeds_not_at_all():
     assert (verdict.value, verdict.seeds) == (2.5, 2)
 
 
+def test_a_b_of_a_single_seed_does_not_count_beside_one_of_several():
+    """Or a first run at b = 5 would turn every verdict that b = 1 has earned back to open."""
+    runs = {(1, 0): 1.0, (1, 1): 2.0, (1, 2): 3.0, (5, 0): 100.0}
+    index = pd.MultiIndex.from_tuples(runs, names=["b", "seed"])
+    verdict = judge(pd.Series(list(runs.values()), index=index), above=0)
+    assert (verdict.value, verdict.seeds, verdict.status) == (2.0, 3, "open")
+    few = judge(pd.Series({(1, 0): 1.0, (5, 0): 3.0}).rename_axis(["b", "seed"]), above=0)
+    assert (few.value, few.seeds, few.status) == (2.0, 1, "open")
+
+
 @given(st.lists(st.floats(0.01, 100), min_size=2, max_size=8), st.floats(0.01, 100))
 def test_above_and_below_are_opposites(values, threshold):
     opposite = {"confirmed": "not confirmed", "not confirmed": "confirmed", "open": "open"}
