@@ -6,10 +6,11 @@ import sys
 from itertools import product
 from pathlib import Path
 
+import nbformat
 import pytest
 import yaml
 
-from icl_core import records
+from icl_core import pages, records
 from icl_core.config import ABLATIONS, Config
 
 PROJECT = records.PROJECT
@@ -37,20 +38,23 @@ def planned(grid, out):
     return sorted((int(b), int(seed)) for b, seed in found)
 
 
-def record(out, b, seed):
+def record(out, b, seed, *files):
     """A recorded run as the DAG sees it."""
     folder = out / "data" / NOTEBOOK / f"b{b}-seed{seed}"
     folder.mkdir(parents=True)
-    (folder / "config.json").touch()
+    for name in files:
+        (folder / name).touch()
 
 
 @pytest.mark.parametrize("name", GRIDS)
 def test_grid_is_of_valid_runs(name):
     grid = GRIDS[name]
-    assert grid.keys() == {"out", "ablations", "b", "seeds", "parameters"}
+    assert grid.keys() == {"out", "ablations", "parameters"}
     assert set(grid["ablations"]) <= set(ABLATIONS)
-    for ablation, b, seed in product(grid["ablations"], grid["b"], grid["seeds"]):
-        Config(ablation=ablation, b=b, seed=seed, **grid["parameters"])
+    for ablation, runs in grid["ablations"].items():
+        assert runs.keys() == {"b", "seeds"}
+        for b, seed in product(runs["b"], runs["seeds"]):
+            Config(ablation=ablation, b=b, seed=seed, **grid["parameters"])
 
 
 def test_only_the_full_grid_writes_outside_build():
@@ -63,8 +67,11 @@ def test_only_the_full_grid_writes_outside_build():
 
 def test_recorded_runs_are_not_planned_whatever_the_times(tmp_path):
     assert planned("full", tmp_path) == sorted(product([1, 5], [0, 1, 2]))
-    record(tmp_path, 5, 1)
-    record(tmp_path, 1, 0)
+    record(tmp_path, 5, 1, "config.json", "notebook.ipynb")
+    record(tmp_path, 1, 0, "config.json", "notebook.ipynb")
+    record(
+        tmp_path, 1, 1, "config.json"
+    )  # lacks its executed notebook: it will be loaded, not trained
     left = tmp_path / "build" / "runs" / NOTEBOOK / "b1-seed2.ipynb"
     left.parent.mkdir(parents=True)
     left.touch()  # as if the record of this run had been removed by hand
@@ -74,11 +81,11 @@ def test_recorded_runs_are_not_planned_whatever_the_times(tmp_path):
 def test_recorded_report_adds_no_cell_of_parameters():
     """It passes only what the full grid changes; its first run is the notebook's default."""
     grid = GRIDS["full"]
-    first = Config(b=grid["b"][0], seed=grid["seeds"][0], **grid["parameters"])
-    assert first == Config(**grid["parameters"])
+    assert {(runs["b"][0], runs["seeds"][0]) for runs in grid["ablations"].values()} == {(1, 0)}
+    assert (Config().b, Config().seed) == (1, 0)
     shown = snakemake("report", "full", grid["out"], "--dry-run", "--printshellcmds").stdout
     passed = re.findall(r"build/\w+\.ipynb --parameters_yaml '([^']*)'", shown)
-    assert [yaml.safe_load(text) for text in passed] == [grid["parameters"]]
+    assert [yaml.safe_load(text) for text in passed] == [grid["parameters"]] * len(ABLATIONS)
 
 
 def test_report_without_recorded_runs_says_so(tmp_path):
@@ -111,10 +118,40 @@ def smoke(tmp_path_factory):
 
 
 def test_smoke_grid_is_recorded(smoke):
-    runs = [records.read_run(folder) for folder in sorted((smoke / "data" / NOTEBOOK).iterdir())]
+    """Every run of every ablation; what an earlier ablation has trained is taken over."""
     parameters = GRIDS["smoke"]["parameters"]
-    assert [run.config for run in runs] == [Config(b=b, **parameters) for b in (1, 5)]
+    for ablation, asked in GRIDS["smoke"]["ablations"].items():
+        runs = [records.read_run(path) for path in sorted((smoke / "data" / ablation).iterdir())]
+        assert [r.config for r in runs] == [
+            Config(ablation=ablation, b=b, **parameters) for b in asked["b"]
+        ]
+        shared = set(ABLATIONS[ablation]) & set(ABLATIONS[NOTEBOOK])
+        expected = set() if ablation == NOTEBOOK else shared
+        assert all(set(run.provenance["taken_over"]) == expected for run in runs)
     assert planned("smoke", smoke) == []
+
+
+@pytest.mark.parametrize("ablation", GRIDS["smoke"]["ablations"])
+def test_every_notebook_of_the_grid_is_in_the_pages_without_errors(smoke, ablation):
+    """Executed anew after the last run, with outputs in both languages and nothing on stderr."""
+    notebook = nbformat.read(smoke / f"notebooks/{ablation}.ipynb", as_version=4)
+    outputs = [o for cell in notebook.cells for o in cell.get("outputs", [])]
+    assert not [o for o in outputs if o.output_type in ("error", "stream")]
+    languages = [o.metadata.get("language") for o in outputs]
+    assert languages.count("ru") == languages.count("en") == len(languages) / 2 > 5
+    title = next(c.source for c in notebook.cells if c.source.startswith("# "))
+    assert title.removeprefix("# ") in (smoke / "report/report.ru.html").read_text()
+
+
+def test_the_executed_notebook_is_kept_beside_its_data(smoke):
+    """With its parameters injected, executed to the end, and of no particular machine."""
+    for b in (1, 5):
+        notebook = nbformat.read(smoke / f"data/{NOTEBOOK}/b{b}-seed0/notebook.ipynb", as_version=4)
+        code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+        assert all(cell.execution_count for cell in code)
+        (injected,) = (c for c in code if "injected-parameters" in c.metadata.get("tags", ()))
+        assert "batch_size = 4" in injected.source and ("b = 5" in injected.source) == (b == 5)
+        assert not pages.VOLATILE & {key for cell in notebook.cells for key in cell.metadata}
 
 
 def test_report_again_changes_no_byte(smoke):

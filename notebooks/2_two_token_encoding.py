@@ -1,0 +1,457 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown] tags=["ru"]
+# # Кодирование из двух векторов
+
+# %% [markdown] tags=["en"]
+# # An encoding of two vectors
+
+# %% [markdown] tags=["ru"]
+# ## Вопрос
+#
+# Обучаемое кодирование (LPE) сообщает токену две вещи: *что* в нём записано, координаты или значение
+# функции, и *к какому* примеру он относится. Автор исходной работы предложил проверить, не
+# достаточно ли первого: взять всего два обучаемых вектора, один для всех токенов $x$, другой для всех
+# токенов $y$. Такое **двухвекторное кодирование типа** (TPE) добавляет к модели лишь
+# $2 \cdot 64 = 128$ параметров и не зависит от длины промпта.
+#
+# Мы сравниваем его с тем, что даёт каждая из двух частей, и с кодированиями, которые предлагают для
+# этой задачи другие:
+#
+# - **pair**: обучаемая строка на пример, общая для $x_i$ и $y_i$; номер примера виден, тип токена нет;
+# - **pair + TPE**: сумма двух предыдущих, то есть и тип, и номер;
+# - **RoPE**: запросы и ключи внимания поворачиваются на угол, растущий с позицией
+#   ([Su et al. 2021](https://arxiv.org/abs/2104.09864)), так что внимание зависит от расстояния;
+# - **ALiBi**: из оценок внимания вычитается величина, растущая с расстоянием
+#   ([Press et al. 2022](https://arxiv.org/abs/2108.12409)).
+
+# %% [markdown] tags=["en"]
+# ## The question
+#
+# A learned encoding (LPE) tells a token two things: *what* it holds, coordinates or a function value,
+# and *which* example it belongs to. The author of the source text suggested checking whether the
+# first is enough: just two learned vectors, one for all $x$-tokens and one for all $y$-tokens. Such a
+# **two-vector type encoding** (TPE) adds only $2 \cdot 64 = 128$ parameters and does not depend on the
+# length of the prompt.
+#
+# We compare it with what each of the two parts gives, and with encodings that others offer for this
+# task:
+#
+# - **pair**: one learned row an example, shared by $x_i$ and $y_i$; it tells the example, not the type;
+# - **pair + TPE**: the sum of the two above, both the type and the example;
+# - **RoPE**: queries and keys of the attention are turned by an angle that grows with the position
+#   ([Su et al. 2021](https://arxiv.org/abs/2104.09864)), so that attention depends on distance;
+# - **ALiBi**: a penalty that grows with distance is subtracted from the attention scores
+#   ([Press et al. 2022](https://arxiv.org/abs/2108.12409)).
+
+# %% [markdown] tags=["ru"]
+# ## Гипотезы
+#
+# Записаны до запусков.
+#
+# - **11** (автор): с каузальной маской TPE может оказаться лучше всех остальных кодирований.
+# - **A** (наша): без маски TPE задачу не решит. Такая модель не отличает один токен $x$ от другого и один
+#   токен $y$ от другого иначе как по содержимому, поэтому не может знать, какой ответ к каким
+#   координатам относится. По той же причине ей неоткуда списать, и утечки ответов не будет.
+# - **B** (наша): pair без маски, напротив, списывает: у $x_i$ и $y_i$ одна и та же строка. Функция потерь
+#   на обучении будет мала, ошибка в целевой задаче велика.
+# - **C** (наша): с маской и RoPE, и ALiBi лучше, чем одна маска: им видно, какой токен соседний.
+
+# %% [markdown] tags=["en"]
+# ## Hypotheses
+#
+# Written before the runs.
+#
+# - **11** (the author’s): with the causal mask TPE may turn out better than every other encoding.
+# - **A** (ours): without a mask TPE will not solve the task. Such a model tells one $x$-token from
+#   another, and one $y$-token from another, by content only, so it cannot know which answer belongs
+#   to which coordinates. For the same reason it has nothing to copy: there will be no label leakage.
+# - **B** (ours): pair without a mask does copy, as $x_i$ and $y_i$ have the same row. Training loss
+#   will be low and target error high.
+# - **C** (ours): with the mask both RoPE and ALiBi beat the mask alone: they see which token is next to
+#   which.
+
+# %% [markdown] tags=["ru"]
+# ## Параметры
+#
+# Те же, что в первом ноутбуке; там сказано, откуда взято каждое значение.
+
+# %% [markdown] tags=["en"]
+# ## Parameters
+#
+# The same as in the first notebook, which says where each value comes from.
+
+# %%
+import logging
+
+import matplotlib.pyplot as plt
+import pandas as pd
+
+from icl_core import evaluation, model, records, report, sampler, training
+from icl_core.config import Config, notebook_parameters
+from icl_core.verdicts import claim, last_rows, per_run
+
+logging.basicConfig(format="%(asctime)s %(message)s")
+logging.getLogger("icl_core").setLevel("INFO")
+
+# %% tags=["parameters"]
+b: int = 1  # loop iterations / число итераций цикла
+seed: int = 0  # seed of the weights and batches / зерно весов и батчей
+n_layers: int = 2  # layers / число слоёв
+n_heads: int = 4  # attention heads / головы внимания
+width: int = 64  # hidden dimension / скрытая размерность
+mlp_width: int = 256  # width of the MLP / размерность слоя MLP
+n_examples: int = 63  # in-context examples / число in-context примеров
+d: int = 5  # dimension of x / размерность x
+batch_size: int = 64  # prompts in a batch / промптов в батче
+lr: float = 5e-4  # Adam's learning rate / скорость обучения (lr) в Adam
+steps: int = 10_000  # training steps / число шагов обучения
+log_every: int = 100  # steps between two points of a curve / шагов между точками кривой
+curve_prompts: int = 512  # prompts behind a curve's target error / промптов для кривых ошибки
+evaluation_prompts: int = 1280  # prompts of the final evaluation / промптов в итоговой оценке
+device: str = "cpu"  # where to train, cpu or cuda / где обучать, cpu или cuda
+out: str = "."  # folder of data/, from the project's root / папка, где лежит data/
+
+# %%
+given = notebook_parameters(globals())
+given.pop("out", None)
+config = Config(ablation="2_two_token_encoding", **given)
+masked = [variant.name for variant in config.stack if variant.mask == "causal"]
+unmasked = [variant.name for variant in config.stack if variant.mask == "none"]
+
+# %% [markdown] tags=["ru"]
+# ## Устройство эксперимента
+#
+# Задача, модель, обучение и оценка те же, что в первом ноутбуке. Варианты начинают с одних и тех же
+# весов там, где параметры у них общие (у TPE и pair + TPE — одни и те же два вектора), и видят одни и
+# те же батчи. Поэтому CM, SPE + CM и LPE + CM не обучаются заново, если первый ноутбук уже записал
+# запуск с теми же $b$ и зерном: их веса получились бы теми же.
+
+# %% [markdown] tags=["en"]
+# ## Design
+#
+# Task, model, training and evaluation are those of the first notebook. Variants start from the same
+# weights wherever they share parameters (TPE and pair + TPE share their two vectors) and see the same
+# batches. So CM, SPE + CM and LPE + CM are not trained again where the first notebook has recorded a
+# run of the same $b$ and seed: their weights would come out the same.
+
+# %%
+counts = {v.name: model.parameter_count(config, v) for v in config.stack}
+rows = [(name, count, count - counts["CM"]) for name, count in counts.items()]
+report.table(
+    pd.DataFrame(rows, columns=["variant", "count", "add"]),
+    ru={"variant": "вариант", "count": "параметры", "add": "из них кодирование"},
+    en={"variant": "variant", "count": "parameters", "add": "the encoding’s"},
+)
+
+# %% [markdown] tags=["ru"]
+# ### Четыре способа сообщить о месте
+#
+# TPE и pair прибавляют к токенам строки, RoPE и ALiBi меняют сами оценки внимания. На рисунке
+# начала таблиц до обучения и то, что RoPE и ALiBi делают с оценками.
+
+# %% [markdown] tags=["en"]
+# ### Four ways to tell the place
+#
+# TPE and pair add rows to the tokens, RoPE and ALiBi change the attention scores themselves. The
+# figure shows the beginnings of the tables before training, and what RoPE and ALiBi do to the scores.
+
+
+# %%
+def draw_encodings(t):
+    figure, axes = plt.subplots(1, 4, figsize=(12, 3.2))
+    stack = model.LoopedTransformer(config, config.stack)
+    tables = dict(zip(config.variants, stack.positions(config.n_tokens).detach()))
+    for ax, name in zip(axes, ("TPE", "pair")):
+        ax.imshow(tables[name][:13], aspect="auto", cmap="RdBu_r", interpolation="nearest")
+        ax.set(title=name, xlabel=t("координата", "coordinate"), ylabel=t("позиция", "position"))
+    turned = stack.encodings["rotary"].angles(config.n_tokens)
+    for i in range(min(4, turned.shape[1])):
+        axes[2].plot(turned[:, i].cos(), label=f"i = {i}")
+    axes[2].set(title="RoPE", ylabel=t("косинус угла", "cosine of the angle"))
+    bias = stack.encodings["alibi"].score_bias(config.n_tokens)[:, -1].flip(-1)
+    for head, own in enumerate(bias, start=1):
+        axes[3].plot(own, label=t(f"голова {head}", f"head {head}"))
+    axes[3].set(title="ALiBi", ylabel=t("прибавка к оценке", "added to the score"))
+    for ax in axes[2:]:
+        ax.set_xlabel(t("расстояние между токенами", "distance between tokens"))
+        ax.legend(fontsize="small")
+    return figure
+
+
+# %%
+report.figure(
+    "type_encodings",
+    draw_encodings,
+    ru={
+        "alt": "Начальные таблицы TPE и pair, углы RoPE и прибавки ALiBi по расстоянию",
+        "caption": "Слева направо: две чередующиеся строки TPE; строки pair, общие для x и y одного "
+        "примера; косинусы углов, на которые RoPE поворачивает пары координат запроса относительно "
+        "ключа; прибавки ALiBi к оценкам внимания каждой головы.",
+    },
+    en={
+        "alt": "Initial tables of TPE and pair; RoPE’s angles and ALiBi’s biases by distance",
+        "caption": "Left to right: TPE’s two rows in turn; pair’s rows, shared by x and y of an "
+        "example; cosines of the angles by which RoPE turns pairs of coordinates of a query against "
+        "those of a key; ALiBi’s additions to the attention scores of each head.",
+    },
+)
+
+# %% [markdown] tags=["ru"]
+# ## Запуск
+#
+# Законченный запуск читается из `data/`, прерванный продолжается, недостающий обучается.
+
+# %% [markdown] tags=["en"]
+# ## The run
+#
+# A finished run is read from `data/`, an interrupted one is resumed, a missing one is trained.
+
+# %%
+run = training.run(config, out)
+run_curves = records.tidy([run], "curves")
+made = run.provenance
+taken = [f"{name} ({origin})" for name, origin in made["taken_over"].items()]
+report.say(
+    ru="Запуск: $b$ = {b}, зерно {seed}, шагов: {steps}. Обучение заняло {hours} ч на устройстве "
+    "{device}. Взяты из других запусков: {taken}. Разошлись: {diverged}.",
+    en="The run: $b$ = {b}, seed {seed}, {steps} steps. Training took {hours} h on {device}. Taken from "
+    "other runs: {taken}. Diverged: {diverged}.",
+    b=run.config.b,
+    seed=run.config.seed,
+    steps=run.config.steps,
+    hours=made["wall_seconds"] / 3600,
+    device=made["device"],
+    taken=", ".join(taken) or "—",
+    diverged=", ".join(made["diverged"]) or "—",
+)
+
+# %%
+prompts = sampler.evaluation_prompts(config)
+curve_answers = prompts.first(config.curve_prompts).answers[:, -1]
+zero_on_curve = float(curve_answers.square().mean()) / config.d
+report.figure(
+    "type_close_up",
+    lambda t: report.draw_losses(run_curves, list(config.variants), zero_on_curve, t),
+    ru={
+        "alt": "Кривые обучения всех вариантов одного запуска",
+        "caption": f"Один запуск, b = {config.b}, зерно {config.seed}. Слева функция потерь на обучении, "
+        "справа ошибка в целевой задаче. Штриховые линии — варианты без маски, горизонталь из точек "
+        "— предсказание «всегда ноль».",
+    },
+    en={
+        "alt": "Training curves of all variants of one run",
+        "caption": f"One run, b = {config.b}, seed {config.seed}. Training loss on the left, target error "
+        "on the right. Dashed lines are variants without a mask, the dotted horizontal is the "
+        "prediction “always zero”.",
+    },
+)
+
+# %% [markdown] tags=["ru"]
+# ## Все записанные запуски
+
+# %% [markdown] tags=["en"]
+# ## All recorded runs
+
+# %%
+runs = records.recorded_runs(out, config)
+curves, errors = records.tidy(runs, "curves"), records.tidy(runs, "errors")
+planned = records.planned_runs(out, config.ablation)
+recorded = [(r.config.b, r.config.seed) for r in runs]
+missing = [f"({b}, {seed})" for b, seed in planned if (b, seed) not in recorded]
+report.say(
+    ru="Записано запусков: {n}. Из запланированных пар ($b$, зерно) не хватает: {missing}.",
+    en="Recorded runs: {n}. Planned but missing pairs ($b$, seed): {missing}.",
+    n=len(recorded),
+    missing=", ".join(missing) or "—",
+)
+
+# %%
+solvers = evaluation.reference_errors(prompts, range(config.n_examples + 1))
+report.figure(
+    "type_performance",
+    lambda t: report.draw_performance(errors, solvers, masked, t),
+    ru={
+        "alt": "Ошибка вариантов с каузальной маской: по числу примеров и по запускам",
+        "caption": "Варианты с каузальной маской. Слева: ошибка в целевой задаче от числа in-context "
+        f"примеров k, среднее по запускам (всего запусков: {len(runs)}); полоса — от наименьшего "
+        "значения до наибольшего, тонкие серые линии — эталонные решатели. Справа: ошибка при полном "
+        "промпте, точка — запуск; закрашенные точки — b = 1, полые — b > 1.",
+    },
+    en={
+        "alt": "Target error of the variants with the causal mask, by examples and by run",
+        "caption": "Variants with the causal mask. Left: target error against the number of in-context "
+        f"examples k, mean over runs (runs: {len(runs)}); the band spans the smallest to the largest "
+        "value, thin grey lines are reference solvers. Right: the error with the full prompt, one "
+        "point per run; filled points are b = 1, open ones b > 1.",
+    },
+)
+
+# %% [markdown] tags=["ru"]
+# ### Сколько параметров стоит ошибка
+
+# %% [markdown] tags=["en"]
+# ### What the parameters buy
+
+# %%
+full = errors[errors.k == config.n_examples].merge(last_rows(curves), on=["b", "seed", "variant"])
+
+
+def draw_cost(t):
+    figure, ax = plt.subplots(figsize=(9, 4.5))
+    for name, own in full.groupby("variant", sort=False):
+        look = report.style(name)
+        mean = own.error.mean(skipna=False)
+        ax.plot([counts[name]] * 2, [own.error.min(), own.error.max()], **look | {"marker": ""})
+        ax.plot(counts[name], mean, label=name, markersize=8, **look | {"linestyle": "none"})
+    ax.set(yscale="log", xlabel=t("число параметров", "parameters"))
+    ax.set_ylabel(t("ошибка в целевой задаче / d", "target error / d"))
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside right center")
+    return figure
+
+
+# %%
+report.figure(
+    "type_cost",
+    draw_cost,
+    ru={
+        "alt": "Ошибка в целевой задаче против числа параметров для всех вариантов",
+        "caption": "Точка — вариант: число параметров и ошибка в целевой задаче при полном промпте, "
+        f"средняя по запускам (всего запусков: {len(runs)}); отрезок — от наименьшей до наибольшей.",
+    },
+    en={
+        "alt": "Target error against the number of parameters, all variants",
+        "caption": "A point is a variant: its parameters and its target error with the full prompt, "
+        f"mean over runs (runs: {len(runs)}); the bar spans the smallest to the largest.",
+    },
+)
+
+# %%
+columns = ["training_loss", "error"]
+means = full.groupby(["b", "variant"])[columns].agg(lambda own: own.mean(skipna=False))
+by_b = means.reset_index().sort_values(["b", "error"])
+by_b["runs"] = by_b.b.map(full.groupby("b").seed.nunique())
+report.table(
+    by_b,
+    ru={
+        "b": "b",
+        "runs": "запуски",
+        "variant": "вариант",
+        "training_loss": "функция потерь на обучении",
+        "error": "ошибка в целевой задаче",
+    },
+    en={
+        "b": "b",
+        "runs": "runs",
+        "variant": "variant",
+        "training_loss": "training loss",
+        "error": "target error",
+    },
+)
+
+# %% [markdown] tags=["ru"]
+# ## Вердикты
+#
+# Величины $E$, $L$ и $E(0)$, усреднение и интервалы определены в первом ноутбуке; пороги здесь тоже
+# наши.
+#
+# | пункт | что измеряем в каждом запуске | подтверждено, если |
+# |---|---|---|
+# | 11 | отношение $E$ у TPE + CM к $E$ каждого другого варианта с маской | меньше 1 |
+# | A | отношение $E$ у TPE к $E(0)$; $L$ у TPE | больше 0,5 |
+# | B | отношение $E$ у pair к $E(0)$; $L$ у pair | больше 0,5; меньше 0,5 |
+# | C | отношение $E$ у RoPE + CM и у ALiBi + CM к $E$ у CM | меньше 1 |
+
+# %% [markdown] tags=["en"]
+# ## Verdicts
+#
+# The quantities $E$, $L$ and $E(0)$, the averaging and the intervals are defined in the first notebook;
+# the thresholds are ours here too.
+#
+# | point | what is measured in every run | confirmed if |
+# |---|---|---|
+# | 11 | $E$ of TPE + CM divided by $E$ of each other variant with the mask | below 1 |
+# | A | $E$ of TPE divided by $E(0)$; $L$ of TPE | above 0.5 |
+# | B | $E$ of pair divided by $E(0)$; $L$ of pair | above 0.5; below 0.5 |
+# | C | $E$ of RoPE + CM and of ALiBi + CM divided by $E$ of CM | below 1 |
+
+
+# %%
+def error(variant):
+    return per_run(full, variant, "error")
+
+
+def loss(variant):
+    return per_run(full, variant, "training_loss")
+
+
+def fall(numerator, denominator):
+    return error(numerator) / error(denominator)
+
+
+error_of_zero = solvers[(solvers.solver == "zero") & (solvers.k == config.n_examples)].error.item()
+
+# %%
+others = [name for name in masked if name != "TPE + CM"]
+claims = [
+    *(claim("11", f"E(TPE + CM) / E({v})", fall("TPE + CM", v), below=1) for v in others),
+    claim("A", "E(TPE) / E(0)", error("TPE") / error_of_zero, above=0.5),
+    claim("A", "L(TPE)", loss("TPE"), above=0.5),
+    claim("B", "E(pair) / E(0)", error("pair") / error_of_zero, above=0.5),
+    claim("B", "L(pair)", loss("pair"), below=0.5),
+    claim("C", "E(RoPE + CM) / E(CM)", fall("RoPE + CM", "CM"), below=1),
+    claim("C", "E(ALiBi + CM) / E(CM)", fall("ALiBi + CM", "CM"), below=1),
+]
+results = pd.DataFrame(claims)
+report.verdict_table(results)
+
+# %%
+report.figure(
+    "type_effects",
+    lambda t: report.draw_effects(results, t),
+    ru={
+        "alt": "Отношения из таблицы вердиктов с интервалами и порогами, для каждого b отдельно",
+        "caption": "Строка — отношение из таблицы вердиктов. Точка — среднее по зёрнам "
+        "(геометрическое), отрезок — его 95-процентный доверительный интервал; если зерно одно, "
+        "отрезка нет. Закрашенные точки — b = 1, полые — b > 1. Вертикальная черта — порог, стрелка "
+        "указывает на ту сторону, где утверждение верно.",
+    },
+    en={
+        "alt": "The ratios of the table of verdicts with intervals and thresholds, for each b",
+        "caption": "A row is a ratio of the table of verdicts. A point is the (geometric) mean over "
+        "seeds, a bar its 95% confidence interval; there is none for a single seed. Filled points are "
+        "b = 1, open ones b > 1. The vertical line is the threshold, the arrow points to the side on "
+        "which the claim is true.",
+    },
+)
+
+# %% [markdown] tags=["ru"]
+# ## Чего этот эксперимент не показывает
+#
+# - **«Лучше всех» — это семь сравнений.** Пункт 11 подтверждён целиком, только если подтверждены все
+#   его строки; поправки на их число нет.
+# - **Масштаб.** Строки TPE, pair и LPE начинают с одного и того же малого масштаба, у SPE строки намного
+#   длиннее, RoPE и ALiBi к токенам ничего не прибавляют. Часть различий может быть различием масштабов.
+# - **Другие длины.** TPE, RoPE и ALiBi можно применить к промпту любой длины, таблицы pair и LPE — нет;
+#   здесь все промпты той же длины, что и при обучении.
+
+# %% [markdown] tags=["en"]
+# ## What this experiment does not show
+#
+# - **“Best of all” is seven comparisons.** Point 11 is confirmed as a whole only if all of its rows
+#   are; there is no correction for their number.
+# - **Scale.** The rows of TPE, pair and LPE start at the same small scale, SPE’s are much longer, and
+#   RoPE and ALiBi add nothing to the tokens. Part of the differences may be a difference of scales.
+# - **Other lengths.** TPE, RoPE and ALiBi can be applied to prompts of any length, the tables of pair
+#   and LPE cannot; here all prompts are as long as in training.
