@@ -3,7 +3,8 @@
 Utilisation is the FLOPs of the plain algorithm over the time taken, divided by the rate of a 1024³
 float32 matrix product on one thread, measured in the same process around every timing. The plain
 algorithm beside it computes every token of every block, uses the default Adam and reads the loss
-at every step. Writes benchmarks/throughput.md.
+at every step. Writes benchmarks/throughput.md, and benchmarks/growth.csv: how the time of a step
+grows with b, with the number of examples and with the size of the stack.
 """
 
 import platform
@@ -11,8 +12,10 @@ import resource
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+import pandas as pd
 import torch
 
 from icl_core.config import VARIANTS, Config, Variant
@@ -21,6 +24,8 @@ from icl_core.sampler import batch
 from icl_core.training import adam, training_loss, update
 
 STEPS, WARM_UP = 12, 3
+GROWTH_STEPS, GROWTH_WARM_UP = 5, 1
+GROWTH = {"b": range(1, 11), "n_examples": (15, 31, 63, 127, 255), "stack": range(1, 13)}
 
 
 def step_flops(config: Config, variant: Variant) -> float:
@@ -72,6 +77,20 @@ def plain(config: Config, variant: Variant) -> Callable[[], object]:
     return step
 
 
+def growth() -> pd.DataFrame:
+    """Rows (grows, value, seconds): the median time of a step of LPE + CM, one thing grown."""
+    rows = []
+    for what, values in GROWTH.items():
+        for value in values:
+            size = value if what == "stack" else 1
+            config = Config() if what == "stack" else Config(**{what: value})
+            model = LoopedTransformer(config, (VARIANTS["LPE + CM"],) * size)
+            step = partial(update, config, model, adam(config, model), 0)
+            seconds(step, GROWTH_WARM_UP)
+            rows.append((what, value, seconds(step, GROWTH_STEPS)))
+    return pd.DataFrame(rows, columns=["grows", "value", "seconds"])
+
+
 def measure(b: int, name: str, kind: Callable) -> str:
     """One row of the table."""
     config, variant = Config(b=b), VARIANTS[name]
@@ -89,7 +108,7 @@ HEADER = """# Training throughput
 
 Written by `make bench` on {machine}, one thread, torch {torch}. Medians of {steps} steps;
 `throughput.py` defines utilisation and the plain path. Peak memory is that of the process so far.
-No GPU was measured.
+What was tried to come nearer to the target of 0.60 is in [attempts.md](attempts.md).
 
 | b | variant | path | variant-steps / s | GFLOP/s | matrix product | utilisation | peak, GiB |
 |---:|---|---|---:|---:|---:|---:|---:|
@@ -108,6 +127,7 @@ def main() -> None:
     text = HEADER.format(machine=machine, torch=torch.__version__, steps=STEPS)
     text += "\n".join(rows) + "\n"
     Path(__file__).with_suffix(".md").write_text(text, encoding="utf-8")
+    growth().to_csv(Path(__file__).with_name("growth.csv"), index=False, float_format="%.4g")
     print(text)
 
 
