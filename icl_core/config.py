@@ -107,10 +107,10 @@ class Config(BaseModel):
 
     @field_validator("width")
     @classmethod
-    def _even_width(cls, width, info):
+    def _pairs_of_coordinates_in_each_head(cls, width, info):
         heads = info.data.get("n_heads", 1)
-        if width % heads or width % 2:
-            raise ValueError(f"an even number that n_heads = {heads} divides")
+        if width % (2 * heads):
+            raise ValueError(f"a multiple of 2 · n_heads = {2 * heads}")
         return width
 
     @field_validator("steps", "log_every")

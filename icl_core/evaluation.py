@@ -50,8 +50,9 @@ def query_share(model: LoopedTransformer, prompts: Prompts) -> np.ndarray:
     1 / (n + 1) where the query is as hard as any other x-token; near 1 where the answers to the
     others are read off the prompt.
     """
-    errors = (model(prompts.tokens)[-1] - prompts.answers).square().mean(dim=1)
-    return (errors[:, -1] / errors.sum(dim=1)).numpy()
+    tokens, answers = (part.to(next(model.parameters()).device) for part in prompts)
+    errors = (model(tokens)[-1] - answers).square().mean(dim=1)
+    return (errors[:, -1] / errors.sum(dim=1)).numpy(force=True)
 
 
 @torch.no_grad()

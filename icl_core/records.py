@@ -186,6 +186,32 @@ def taken_over(out: str, config: Config) -> dict[str, Run]:
     return found
 
 
+def _measurements(out: str, config: Config) -> Path:
+    folder = root_folder(out) / "data" / "4_lengths_and_loops" / config.name
+    return folder / f"{config.ablation}.csv"
+
+
+def read_measurements(out: str, config: Config, columns: list[str]) -> pd.DataFrame | None:
+    """What was measured on a recorded run's weights, or None; RecordError if it is not that."""
+    path = _measurements(out, config)
+    if not path.exists():
+        return None
+    table = pd.read_csv(path, keep_default_na=False, na_values=["nan"])
+    if list(table.columns) != columns or set(table.variant) != set(config.variants):
+        raise RecordError(f"{path} is not a complete table of {config.ablation}/{config.name}")
+    return table
+
+
+def write_measurements(out: str, config: Config, table: pd.DataFrame) -> pd.DataFrame:
+    """Writes what was measured on a recorded run's weights, whole or not at all, and reads it."""
+    path = _measurements(out, config)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".part")
+    table.to_csv(unfinished, index=False, float_format="%.9g")
+    unfinished.replace(path)
+    return read_measurements(out, config, list(table.columns))
+
+
 def recorded_runs(out: str, config: Config) -> list[Run]:
     """Every complete run comparable with config, by b and seed; warns of what it leaves out."""
     runs = []

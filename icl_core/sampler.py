@@ -26,6 +26,10 @@ class Prompts(NamedTuple):
         """The first of them."""
         return Prompts(self.tokens[:n_prompts], self.answers[:n_prompts])
 
+    def cut(self, k: int) -> "Prompts":
+        """The same prompts with k examples: x_{k+1} is the query."""
+        return Prompts(self.tokens[:, : 2 * k + 1], self.answers[:, : k + 1])
+
 
 def generator(stream: int, *seeds: int) -> np.random.Generator:
     """Random numbers that depend on (stream, *seeds) alone."""
@@ -38,6 +42,18 @@ def linear_functions(rng: np.random.Generator, n_prompts: int, n_examples: int, 
     x = rng.standard_normal((n_prompts, n_examples + 1, d), dtype=np.float32)
     y = np.einsum("bnd,bd->bn", x, w)
     return assemble(x, y)
+
+
+def skewed(rng: np.random.Generator, x: np.ndarray) -> np.ndarray:
+    """x with a random covariance a prompt: eigenvalues ∝ 1 / i², trace d (Garg et al. 2022, §4).
+
+    x: (B, n + 1, d), drawn from N(0, I_d).
+    """
+    d = x.shape[-1]
+    eigenvalues = 1 / np.arange(1, d + 1) ** 2
+    basis, _ = np.linalg.qr(rng.standard_normal((len(x), d, d)))
+    stretched = x * np.sqrt(eigenvalues * d / eigenvalues.sum())
+    return np.einsum("bni,bji->bnj", stretched, basis).astype(np.float32)
 
 
 def assemble(x: np.ndarray, y: np.ndarray) -> Prompts:

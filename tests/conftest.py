@@ -49,14 +49,3 @@ def perturbed():
         return model
 
     return build
-
-
-def single_weights(
-    weights: dict[str, torch.Tensor], variants: tuple, index: int
-) -> dict[str, torch.Tensor]:
-    """The weights of the variant at index, as a stack of one: the reverse of stack_weights."""
-    kind = variants[index].encoding
-    nth_user = sum(variant.encoding == kind for variant in variants[:index])
-    own = {n: w[index : index + 1] for n, w in weights.items() if not n.startswith("encodings.")}
-    tables = {n: w for n, w in weights.items() if n.startswith(f"encodings.{kind}.")}
-    return own | {n: w[nth_user : nth_user + 1] for n, w in tables.items()}

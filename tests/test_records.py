@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 import safetensors.torch
 import torch
-from conftest import single_weights
 
 from icl_core import evaluation, records, sampler
-from icl_core.model import LoopedTransformer
+from icl_core.config import ABLATIONS
+from icl_core.model import LoopedTransformer, variant_weights
 from icl_core.records import RecordError, find_run, read_run, recorded_runs, tidy, write_run
 from icl_core.training import recorded_model
 
@@ -306,7 +306,9 @@ def test_the_commit_is_named_if_there_is_one(tmp_path, monkeypatch, git):
 # What is recorded in this project's own data/.
 
 FOLDERS = sorted(
-    path for path in (records.PROJECT / "data").glob("[!.]*/b*-seed*/") if path.is_dir()
+    path
+    for ablation in ABLATIONS
+    for path in (records.PROJECT / "data" / ablation).glob("b*-seed*/")
 )
 each_recorded_run = pytest.mark.parametrize(
     "folder",
@@ -367,5 +369,5 @@ def test_recorded_weights_are_those_of_the_headline_error(folder):
     causal = [i for i, variant in enumerate(run.config.stack) if variant.mask == "causal"]
     assert causal, "an ablation without a causal variant needs another choice here"
     model = LoopedTransformer(run.config, (run.config.stack[causal[-1]],))
-    model.load_state_dict(single_weights(run.weights(), run.config.stack, causal[-1]))
+    model.load_state_dict(variant_weights(run.weights(), run.config.stack, causal[-1]))
     assert_recorded(run, model, run.config.n_examples)

@@ -15,11 +15,10 @@ import pandas as pd
 import pytest
 import safetensors.torch
 import torch
-from conftest import single_weights
 
 from icl_core import evaluation, records, sampler, training
 from icl_core.config import VARIANTS
-from icl_core.model import LoopedTransformer, stack_weights
+from icl_core.model import LoopedTransformer, stack_weights, variant_weights
 from icl_core.training import CheckpointError, run, train
 
 CM = (VARIANTS["CM"],)
@@ -326,7 +325,7 @@ def test_a_variant_that_diverges_is_stopped_and_the_others_do_not_notice(
     both = (undisturbed, disturbed)
     ours, theirs = ([row for row in t.curves if row[0] == good] for t in both)
     assert ours == theirs and len(ours) == 4
-    assert_same(*(single_weights(t.weights, config.stack, 1 - index) for t in both))
+    assert_same(*(variant_weights(t.weights, config.stack, 1 - index) for t in both))
 
 
 def test_divergence_survives_a_kill(tiny, tmp_path, monkeypatch):
@@ -379,7 +378,7 @@ def test_a_run_with_a_diverged_variant_is_recorded_as_one(tiny, tmp_path, monkey
         ours, theirs = (t[t.variant == "LPE"].reset_index(drop=True) for t in (ours, theirs))
         pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
     stack = recorded.config.stack
-    assert_same(*(single_weights(r.weights(), stack, 1) for r in (recorded, undisturbed)))
+    assert_same(*(variant_weights(r.weights(), stack, 1) for r in (recorded, undisturbed)))
 
 
 def test_a_run_whose_every_variant_diverges_is_recorded_too(tiny, tmp_path, monkeypatch):

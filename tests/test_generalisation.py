@@ -1,0 +1,105 @@
+"""Recorded weights elsewhere: only the named thing changes, and 0 and 1 keep their meaning."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from icl_core import evaluation, generalisation, records, sampler, training
+from icl_core.config import VARIANTS
+from icl_core.generalisation import SCALES, extended, iteration_errors, measure, prompts_of
+
+DRAWN = 20_000
+
+
+@pytest.mark.parametrize("name", SCALES)
+def test_the_zero_predictor_scores_one_and_least_squares_nothing_without_noise(name):
+    """After division by the answers' scale: a harder distribution is not just a larger one."""
+    prompts, (x_scale, w_scale, noise) = prompts_of(name, DRAWN, 8, 3), SCALES[name]
+    scale = 3 * (x_scale * w_scale) ** 2
+    assert float(prompts.answers[:, -1].square().mean()) / scale == pytest.approx(1, rel=0.08)
+    x, y = prompts.tokens[:, 0::2].double().numpy(), prompts.tokens[:, 1::2, 0].double().numpy()
+    solved = evaluation.least_squares(x[:, :8], y, x[:, 8])
+    error = ((solved - prompts.answers[:, -1].numpy()) ** 2).mean() / scale
+    assert (error < 1e-5) == (noise == 0)
+
+
+def test_distributions_differ_in_what_they_are_named_after_alone():
+    """The same draws: x three times as large is the same prompt, scaled."""
+    plain = prompts_of("as trained", 50, 4, 3)
+    large = prompts_of("3 x", 50, 4, 3)
+    torch.testing.assert_close(large.tokens, 3 * plain.tokens)
+    torch.testing.assert_close(large.answers, 3 * plain.answers)
+    noisy = prompts_of("noise 0.5", DRAWN, 4, 3)
+    disturbance = noisy.tokens[:, 1::2, 0] - noisy.answers[:, :-1]
+    assert disturbance.std().item() == pytest.approx(0.5, rel=0.02)
+    torch.testing.assert_close(
+        noisy.tokens[:, 0::2], prompts_of("as trained", DRAWN, 4, 3).tokens[:, 0::2]
+    )
+
+
+def test_skewed_coordinates_have_falling_eigenvalues_and_the_same_trace():
+    x = np.random.default_rng(0).standard_normal((2, 40_000, 4))
+    skewed = sampler.skewed(np.random.default_rng(1), x)
+    expected = 1 / np.arange(4, 0, -1) ** 2
+    for own in skewed:
+        eigenvalues = np.linalg.eigvalsh(np.cov(own.T))
+        np.testing.assert_allclose(eigenvalues, expected * 4 / expected.sum(), rtol=0.05)
+    covariances = [np.cov(own.T) for own in skewed]
+    assert np.abs(covariances[0] - covariances[1]).max() > 0.3  # another one each prompt
+
+
+@pytest.mark.parametrize("how", ["zeros", "interpolated"])
+def test_an_extended_table_starts_or_ends_as_the_trained_one(tiny, perturbed, how):
+    model = perturbed(tiny(variants=("LPE",)))
+    table = model.encodings["learned"].table.detach().clone()
+    longer = extended(model, 21, how).encodings["learned"].table.detach()
+    assert longer.shape == (1, 21, 16)
+    torch.testing.assert_close(model.encodings["learned"].table.detach(), table)  # a copy
+    if how == "zeros":
+        assert torch.equal(longer[:, :11], table) and not longer[:, 11:].any()
+    else:
+        torch.testing.assert_close(longer[:, ::2], table)
+        torch.testing.assert_close(longer[:, 1], (table[:, 0] + table[:, 1]) / 2)
+
+
+def test_iterations_of_one_pass_are_those_of_models_run_for_as_long(tiny, perturbed):
+    config = tiny(b=2, variants=("CM", "SPE"))
+    model, prompts = perturbed(config), sampler.evaluation_prompts(config)
+    errors = iteration_errors(model, prompts, 4)
+    for loops in (1, 2, 4):
+        expected = evaluation.target_errors(model, prompts, [5], loops)[:, 0]
+        np.testing.assert_allclose(errors[:, loops - 1], expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["LPE + CM", "SPE", "pair + CM", "TPE"])
+def test_a_table_has_a_row_for_everything_that_was_tried(tiny, perturbed, name):
+    """LPE ends at its table and goes on only in the two named ways; pair just ends."""
+    config = tiny(b=2)
+    table = measure(perturbed(config, (VARIANTS[name],)), config, n_prompts=8)
+    assert list(table.columns) == generalisation.COLUMNS
+    assert not table.duplicated(generalisation.COLUMNS[:5]).any()
+    assert table.error.notna().all()
+    assert (table.low <= table.error).all() and (table.error <= table.high).all()
+    by_length = table[(table.prompts == "as trained") & (table.loops == 2)]
+    reach = {extension: own.k.max() for extension, own in by_length.groupby("extension")}
+    expected = {"LPE + CM": {"": 5, "zeros": 16, "interpolated": 16}, "pair + CM": {"": 5}}
+    assert reach == expected.get(name, {"": 16})
+    full = table[(table.k == 5) & (table.extension == "")]
+    assert set(full.prompts) == set(SCALES)
+    assert sorted(full[full.prompts == "as trained"].loops) == [*range(1, 21)]
+
+
+def test_measurements_are_made_once_and_read_afterwards(tiny, tmp_path, monkeypatch):
+    """From the recorded weights; a table of other variants is refused, not mended."""
+    out = str(tmp_path)
+    run = training.run(tiny(), out)
+    first = generalisation.measured(out, run)
+    path = tmp_path / "data/4_lengths_and_loops/b1-seed0/1_position_and_mask.csv"
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+    monkeypatch.setattr(generalisation, "measure", None)
+    pd.testing.assert_frame_equal(generalisation.measured(out, run), first)
+    assert set(first.extension) == {"", "zeros", "interpolated"}
+    first[first.variant == "CM"].to_csv(path, index=False)
+    with pytest.raises(records.RecordError, match="is not a complete table"):
+        generalisation.measured(out, run)
