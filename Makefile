@@ -14,7 +14,7 @@ SNAKEMAKE = .venv/bin/python -m snakemake --cores $(CORES) \
 help:    ## this list
 	@sed -n 's/^\([a-z]*: *\).*## \(.*\)/  make \1 \2/p' Makefile | tr -d ':'
 	@echo
-	@echo "GRID is the name of a file in grids/: full, quick (15 minutes) or smoke (a minute)."
+	@echo "GRID is the name of a file in grids/: full, quick (15 minutes) or smoke (a few minutes)."
 	@echo "CORES = $(CORES) runs at a time; PYTHON = $(PYTHON) makes .venv on first use."
 
 setup:   ## .venv with all that the project needs; the other targets call it themselves

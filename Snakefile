@@ -45,9 +45,9 @@ def runs_with(name, ablation):
 
 
 def recorded_runs(ablation):
-    """The (b, seed) that a report can be made from; measurements are one table a recorded run."""
-    measured = ablation == "4_lengths_and_loops"
-    return runs_with("1_position_and_mask.csv" if measured else "config.json", ablation)
+    """The (b, seed) that a report can be made from; the fourth notebook measures the first's."""
+    measures = ablation == "4_lengths_and_loops"
+    return runs_with("config.json", "1_position_and_mask" if measures else ablation)
 
 
 MISSING = [
@@ -56,13 +56,14 @@ MISSING = [
     for b, seed in runs_of_grid(ablation)
     if (b, seed) not in runs_with("notebook.ipynb", ablation)
 ]
-for executed in MISSING:  # may be left from a run whose record was removed, or never written
-    executed.unlink(missing_ok=True)
+if workflow.is_main_process:  # a cluster's jobs read this file too
+    for executed in MISSING:  # may be left from a run whose record was removed, or never written
+        executed.unlink(missing_ok=True)
 
 
 def earlier(wildcards):
     """The first ablation's run of the same b and seed, if missing: the others take from it."""
-    first = OUT / f"build/runs/{next(iter(ABLATIONS))}/b{wildcards.b}-seed{wildcards.seed}.ipynb"
+    first = OUT / f"build/runs/1_position_and_mask/b{wildcards.b}-seed{wildcards.seed}.ipynb"
     return [first] if first in MISSING and wildcards.ablation not in first.parts else []
 
 

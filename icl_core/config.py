@@ -15,7 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 ENCODINGS = {
     "none": "",
     "sinusoidal": "SPE",
+    "small sinusoidal": "SPE small",
     "learned": "LPE",
+    "learned from sinusoidal": "LPE large",
     "types": "TPE",
     "pairs": "pair",
     "pairs and types": "pair + TPE",
@@ -23,7 +25,10 @@ ENCODINGS = {
     "alibi": "ALiBi",
 }
 MASKS = {"none": "", "causal": "CM", "prefix": "PM"}
-LOSSES = {"all": "", "query": " (query)", "cut": " (random k)"}
+LOSSES = {"all": "", "query": " (query)", "cut": " (random k)", "cut all": " (all, random k)"}
+READ_INS = {"default": "", "small": " (small read-in)"}
+FUNCTION_CLASSES = ("linear", "sparse", "network", "tree")
+INJECTIONS = {"every": "", "first": " (first iteration)"}  # where the encoding is added
 
 
 class ConfigError(ValueError):
@@ -31,20 +36,30 @@ class ConfigError(ValueError):
 
 
 class Variant(NamedTuple):
-    """An encoding × a mask × what the training loss counts."""
+    """An encoding × a mask; the rest is as in the source experiment unless it is named."""
 
     encoding: str
     mask: str
     loss: str = "all"
+    read_in: str = "default"
+    injection: str = "every"
 
     @property
     def name(self) -> str:
         """The variant's name everywhere: ``SPE + CM``, ``LPE (query)``, …, ``none``."""
         parts = (ENCODINGS[self.encoding], MASKS[self.mask])
-        return (" + ".join(part for part in parts if part) or "none") + LOSSES[self.loss]
+        name = " + ".join(part for part in parts if part) or "none"
+        return name + LOSSES[self.loss] + READ_INS[self.read_in] + INJECTIONS[self.injection]
 
 
-VARIANTS = {v.name: v for v in (Variant(*kinds) for kinds in product(ENCODINGS, MASKS, LOSSES))}
+CHANGES = [
+    *({"loss": loss} for loss in LOSSES),
+    *({"read_in": "small"}, {"injection": "first"}),
+]
+VARIANTS = {
+    variant.name: variant
+    for variant in (Variant(e, m, **c) for e, m, c in product(ENCODINGS, MASKS, CHANGES))
+}
 ABLATIONS = {
     "1_position_and_mask": ("SPE + CM", "LPE + CM", "CM", "SPE", "LPE", "none"),
     "2_two_token_encoding": (
@@ -54,10 +69,22 @@ ABLATIONS = {
     ),
     "3_label_leakage": (
         *("none", "SPE", "LPE", "LPE + CM"),
+        *("SPE (all, random k)", "LPE (all, random k)"),
         *("none (query)", "SPE (query)", "LPE (query)", "LPE + CM (query)"),
         *("none (random k)", "SPE (random k)", "LPE (random k)", "LPE + CM (random k)"),
         *("PM (query)", "SPE + PM (query)", "LPE + PM (query)"),
         *("PM (random k)", "SPE + PM (random k)", "LPE + PM (random k)"),
+    ),
+    "5_scales": (
+        *("SPE + CM", "LPE + CM", "CM", "SPE", "LPE"),
+        *("SPE small + CM", "LPE large + CM", "SPE small", "LPE large"),
+        *("SPE + CM (small read-in)", "LPE + CM (small read-in)", "CM (small read-in)"),
+        *("SPE (small read-in)", "LPE (small read-in)"),
+    ),
+    "5_first_iteration": (
+        *("SPE + CM", "LPE + CM", "SPE", "LPE"),
+        *("SPE + CM (first iteration)", "LPE + CM (first iteration)"),
+        *("SPE (first iteration)", "LPE (first iteration)"),
     ),
 }
 
@@ -78,6 +105,7 @@ class Config(BaseModel):
     width: Annotated[int, Field(strict=True, ge=2, le=8192)] = 64  # hidden dimension
     mlp_width: Count = 256
     d: Annotated[int, Field(strict=True, ge=1, le=1000)] = 5  # dimension of x
+    function_class: Literal[FUNCTION_CLASSES] = "linear"
     n_examples: Annotated[int, Field(strict=True, ge=1, le=10_000)] = 63
     batch_size: Count = 64  # prompts a step
     lr: Annotated[float, Field(strict=True, gt=0, le=100, allow_inf_nan=False)] = 5e-4
@@ -148,7 +176,8 @@ class Config(BaseModel):
     @property
     def name(self) -> str:
         """The run's name among those of its ablation."""
-        return f"b{self.b}-seed{self.seed}"
+        other = "" if self.function_class == "linear" else f"-{self.function_class}"
+        return f"b{self.b}-seed{self.seed}{other}"
 
     def comparable(self) -> dict:
         """What all runs that are compared must share: all but b, the seed and the device."""

@@ -15,6 +15,8 @@ from icl_core.config import Config
 class NoEncoding(nn.Module):
     """p = 0, and nothing is done to the scores: what an encoding is unless it says otherwise."""
 
+    ends = False  # with a table, at the trained length
+
     def __init__(self, n_variants: int, config: Config):
         super().__init__()
         self.n_variants, self.width, self.n_heads = n_variants, config.width, config.n_heads
@@ -22,6 +24,10 @@ class NoEncoding(nn.Module):
     def forward(self, n_tokens: int) -> Tensor:
         """The rows p to be added to the tokens: (V, L, D)."""
         return torch.zeros(self.n_variants, n_tokens, self.width)
+
+    def initial(self, name: str, config: Config) -> Tensor | None:
+        """What a table starts as, without the variant axis; None: drawn from N(0, 0.02)."""
+        return None
 
     def score_bias(self, n_tokens: int) -> Tensor:
         """What is added to the scores: (H or 1, L, L)."""
@@ -41,8 +47,17 @@ class Sinusoidal(NoEncoding):
         return table.expand(self.n_variants, -1, -1)
 
 
+class SmallSinusoidal(Sinusoidal):
+    """Sinusoidal rows times 0.02 √2: as long as learned ones are at the start, 0.02 √D."""
+
+    def forward(self, n_tokens: int) -> Tensor:
+        return 0.02 * math.sqrt(2) * super().forward(n_tokens)
+
+
 class Learned(NoEncoding):
     """p[t] = a learned row a position, as in GPT-2; raises IndexError past the trained length."""
+
+    ends = True
 
     def __init__(self, n_variants: int, config: Config):
         super().__init__(n_variants, config)
@@ -50,6 +65,13 @@ class Learned(NoEncoding):
 
     def forward(self, n_tokens: int) -> Tensor:
         return rows_of(self.table, n_tokens)
+
+
+class LearnedFromSinusoidal(Learned):
+    """Learned rows that start as the sinusoidal ones."""
+
+    def initial(self, name: str, config: Config) -> Tensor:
+        return Sinusoidal(1, config)(config.n_tokens)[0]
 
 
 class Types(NoEncoding):
@@ -65,6 +87,8 @@ class Types(NoEncoding):
 
 class Pairs(NoEncoding):
     """p[2i] = p[2i + 1] = a learned row an example; raises IndexError past the trained length."""
+
+    ends = True
 
     def __init__(self, n_variants: int, config: Config):
         super().__init__(n_variants, config)
@@ -136,7 +160,9 @@ def prefix_mask(n_tokens: int) -> Tensor:
 ENCODINGS = {
     "none": NoEncoding,
     "sinusoidal": Sinusoidal,
+    "small sinusoidal": SmallSinusoidal,
     "learned": Learned,
+    "learned from sinusoidal": LearnedFromSinusoidal,
     "types": Types,
     "pairs": Pairs,
     "pairs and types": PairsAndTypes,

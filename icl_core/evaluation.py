@@ -1,14 +1,16 @@
 """The target task: the error of the answer to the query, of models and of reference solvers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
 import torch
 from scipy import stats
+from sklearn.linear_model import Lasso
+from sklearn.tree import DecisionTreeRegressor
 
 from icl_core.model import QUERY, X_TOKENS, LoopedTransformer
-from icl_core.sampler import BOOTSTRAP, Prompts, generator
+from icl_core.sampler import BOOTSTRAP, HIDDEN, Prompts, generator
 
 CHUNK = 64  # prompts in one forward pass; bounds the memory
 
@@ -57,14 +59,20 @@ def query_share(model: LoopedTransformer, prompts: Prompts) -> np.ndarray:
 
 @torch.no_grad()
 def attention_maps(
-    model: LoopedTransformer, tokens: torch.Tensor, loops: int | None = None
+    model: LoopedTransformer,
+    tokens: torch.Tensor,
+    loops: int | None = None,
+    part: Callable[[torch.Tensor], torch.Tensor] = lambda maps: maps,
 ) -> torch.Tensor:
-    """(T, layers, V, B, H, L, L): how much each token of tokens (B, L, d) draws on each other."""
-    maps, n_tokens, device = [], tokens.shape[1], next(model.parameters()).device
+    """(T, layers, V, B, H, L, L): how much each token of tokens (B, L, d) draws on each other.
+
+    part keeps a part of each block's maps (V, B, H, L, L) where the whole is too much to hold.
+    """
+    kept, n_tokens, device = [], tokens.shape[1], next(model.parameters()).device
 
     def keep(attention, inputs):
         z, scores, _ = inputs
-        maps.append(attention.weights(z, scores)[..., :n_tokens, :n_tokens])
+        kept.append(part(attention.weights(z, scores)[..., :n_tokens, :n_tokens]))
 
     hooks = [block.attention.register_forward_pre_hook(keep) for block in model.blocks]
     try:
@@ -72,7 +80,7 @@ def attention_maps(
     finally:
         for hook in hooks:
             hook.remove()
-    return torch.stack(maps).unflatten(0, (-1, len(model.blocks)))
+    return torch.stack(kept).unflatten(0, (-1, len(model.blocks)))
 
 
 def leak(model: LoopedTransformer, prompts: Prompts) -> torch.Tensor:
@@ -80,9 +88,11 @@ def leak(model: LoopedTransformer, prompts: Prompts) -> torch.Tensor:
 
     0 under a causal mask; 1 / (2 n + 1) where attention is uniform.
     """
-    maps = attention_maps(model, prompts.tokens)
-    own = maps[..., X_TOKENS, 1::2].diagonal(dim1=-2, dim2=-1)  # (T, layers, V, B, H, n)
-    return own.mean(dim=(3, 5)).permute(2, 0, 1, 3).cpu()
+
+    def to_own_answer(maps):
+        return maps[..., X_TOKENS, 1::2].diagonal(dim1=-2, dim2=-1).mean(dim=(1, 3))
+
+    return attention_maps(model, prompts.tokens, part=to_own_answer).permute(2, 0, 1, 3).cpu()
 
 
 @torch.no_grad()
@@ -175,6 +185,48 @@ def zero(x: np.ndarray, y: np.ndarray, query: np.ndarray) -> np.ndarray:
     return np.zeros(len(query))
 
 
+def lasso(x: np.ndarray, y: np.ndarray, query: np.ndarray, penalty: float = 0.01) -> np.ndarray:
+    """argmin ‖y - Xw‖² / 2k + λ ‖w‖₁ with λ = 0.01 (our choice), by scikit-learn, per prompt."""
+    if not x.shape[1]:
+        return np.zeros(len(query))
+    fit = Lasso(alpha=penalty, fit_intercept=False, max_iter=10_000).fit
+    return np.array([fit(*prompt).predict(q[None])[0] for *prompt, q in zip(x, y, query)])
+
+
+def greedy_tree(x: np.ndarray, y: np.ndarray, query: np.ndarray) -> np.ndarray:
+    """A regression tree grown greedily to pure leaves, by scikit-learn, per prompt."""
+    if not x.shape[1]:
+        return np.zeros(len(query))
+    fit = DecisionTreeRegressor(random_state=0).fit
+    return np.array([fit(*prompt).predict(q[None])[0] for *prompt, q in zip(x, y, query)])
+
+
+def gradient_descent(
+    x: np.ndarray, y: np.ndarray, query: np.ndarray, steps: int = 300, lr: float = 5e-3
+) -> np.ndarray:
+    """The sampler's ReLU network, drawn anew and fitted by Adam, all prompts side by side.
+
+    300 full-batch steps at 0.005 are our choice (Garg et al. 2022 take 5 000 small batches).
+    """
+    if not x.shape[1]:
+        return np.zeros(len(query))
+    rng, hidden = generator(BOOTSTRAP, 1), HIDDEN
+    v = rng.standard_normal((len(x), hidden, x.shape[-1]))
+    a = np.sqrt(2 / hidden) * rng.standard_normal((len(x), hidden, 1))
+    parameters = [torch.tensor(p, dtype=torch.float32, requires_grad=True) for p in (v, a)]
+    examples, answers, last = (torch.from_numpy(p).float() for p in (x, y, query[:, None]))
+
+    def predict(points):
+        return ((points @ parameters[0].mT).relu() @ parameters[1])[..., 0]
+
+    optimiser = torch.optim.Adam(parameters, lr=lr)
+    for _ in range(steps):
+        optimiser.zero_grad()
+        (predict(examples) - answers).square().mean(dim=1).sum().backward()
+        optimiser.step()
+    return predict(last)[:, 0].detach().double().numpy()
+
+
 REFERENCE_SOLVERS = {
     "least squares": least_squares,
     "ridge": ridge,
@@ -182,13 +234,21 @@ REFERENCE_SOLVERS = {
     "3 nearest neighbours": nearest_neighbours,
     "zero": zero,
 }
+# The solver that fits a function class, beside those above: slow, so for few prompts and lengths.
+FITTING_SOLVERS = {
+    "sparse": {"lasso": lasso},
+    "network": {"gradient descent": gradient_descent},
+    "tree": {"greedy tree": greedy_tree},
+}
 
 
-def reference_errors(prompts: Prompts, ks: Sequence[int]) -> pd.DataFrame:
+def reference_errors(
+    prompts: Prompts, ks: Sequence[int], solvers: dict = REFERENCE_SOLVERS
+) -> pd.DataFrame:
     """Tidy rows (solver, k, error): mean over prompts of (ŷ_q - y_q)² / d, in float64."""
     x, y = prompts.tokens[:, 0::2].double().numpy(), prompts.answers.double().numpy()
     rows = []
-    for name, solve in REFERENCE_SOLVERS.items():
+    for name, solve in solvers.items():
         for k in ks:
             residual = solve(x[:, :k], y[:, :k], x[:, k]) - y[:, k]
             rows.append((name, k, (residual**2).mean() / x.shape[-1]))

@@ -1,12 +1,14 @@
 """Recorded weights where they were not trained: other lengths, loop iterations, distributions.
 
-Nothing is trained here. A prompt's error is divided by d and by the scale that its distribution
+Nothing is trained here. Every measurement asks the same queries, so that ratios are paired. A
+prompt's error is divided by d and by the scale that its distribution
 gives to answers, so that the zero predictor scores 1 everywhere.
 """
 
 import copy
 from collections.abc import Sequence
 from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,12 +17,12 @@ import torch.nn.functional as F
 
 from icl_core import evaluation, records, sampler, training
 from icl_core.config import Config
-from icl_core.model import QUERY, LoopedTransformer, variant_weights
+from icl_core.model import QUERY, LoopedTransformer
 from icl_core.sampler import EVALUATION, Prompts, generator
 
 N_PROMPTS = 256
 LOOPS = 20
-LENGTHS = (0, 1, 2, 4, 8, 16, 24, 32, 48, 80, 96, 128, 160, 192, 224, 255)
+PARTS = (0, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 3 / 4, 5 / 4, 3 / 2, 2, 5 / 2, 3)  # of the prompt
 COLUMNS = ["variant", "extension", "prompts", "loops", "k", "error", "low", "high"]
 # name -> (scale of x, scale of w, standard deviation of the noise in the examples' answers)
 SCALES = {
@@ -36,26 +38,42 @@ SCALES = {
 
 
 def lengths(n_examples: int) -> list[int]:
-    """Numbers of examples to try, up to four times the trained prompt: 0 … 255 at 63."""
-    nearby = {n_examples - 1, n_examples, n_examples + 1}
-    return sorted(nearby | {k for k in LENGTHS if k < 4 * (n_examples + 1)})
+    """Numbers of examples to try: 0 … 4 n + 3; n, its neighbours and 2 n are among them."""
+    fixed = {n_examples - 1, n_examples, n_examples + 1, 4 * n_examples + 3}
+    return sorted(fixed | {round(part * n_examples) for part in PARTS})
 
 
-def prompts_of(name: str, n_prompts: int, n_examples: int, d: int) -> Prompts:
+class Elsewhere(NamedTuple):
+    """Prompts of one of SCALES with one query for every number of examples.
+
+    x: (B, K + 1, d), the query last; y: (B, K), the examples' answers; answer: (B,), without noise.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    answer: np.ndarray
+
+    def prompts(self, k: int) -> Prompts:
+        """The first k examples and the query; the answers to the examples are not asked for."""
+        x = np.concatenate([self.x[:, :k], self.x[:, -1:]], axis=1)
+        y = np.concatenate([self.y[:, :k], self.answer[:, None]], axis=1)
+        return sampler.assemble(x.astype(np.float32), y.astype(np.float32))
+
+
+def drawn(name: str, n_prompts: int, n_examples: int, d: int) -> Elsewhere:
     """Prompts of one of SCALES, all from the same draws of x, w and noise.
 
     Noise is in the examples' answers only: the query is asked for wᵀx, so 0 stays the best score.
     """
     x_scale, w_scale, noise = SCALES[name]
     rng = generator(EVALUATION, 1)
-    w = w_scale * rng.standard_normal((n_prompts, d), dtype=np.float32)
-    x = x_scale * rng.standard_normal((n_prompts, n_examples + 1, d), dtype=np.float32)
-    disturbance = noise * rng.standard_normal((n_prompts, n_examples + 1), dtype=np.float32)
+    w = w_scale * rng.standard_normal((n_prompts, d))
+    x = x_scale * rng.standard_normal((n_prompts, n_examples + 1, d))
+    disturbance = noise * rng.standard_normal((n_prompts, n_examples))
     if name == "skewed x":
         x = sampler.skewed(rng, x)
-    clean = np.einsum("bnd,bd->bn", x, w)
-    tokens = sampler.assemble(x.astype(np.float32), (clean + disturbance).astype(np.float32)).tokens
-    return Prompts(tokens, torch.from_numpy(clean.astype(np.float32)))
+    y = np.einsum("bnd,bd->bn", x, w)
+    return Elsewhere(x, y[:, :-1] + disturbance, y[:, -1])
 
 
 def extended(model: LoopedTransformer, n_tokens: int, how: str) -> LoopedTransformer:
@@ -90,39 +108,39 @@ def rows(keys: Sequence[tuple], errors: np.ndarray) -> list[tuple]:
     return [(*key, *own) for key, *own in zip(keys, errors.mean(axis=-1), low, high)]
 
 
-def measure(model: LoopedTransformer, config: Config, n_prompts: int = N_PROMPTS) -> pd.DataFrame:
+def measure(model: LoopedTransformer, config: Config) -> pd.DataFrame:
     """All measurements of a stack of one variant, as rows of COLUMNS."""
+    n_prompts = min(N_PROMPTS, config.evaluation_prompts)
     (variant,), n, table = model.variants, config.n_examples, []
-    ends = variant.encoding in ("learned", "pairs", "pairs and types")  # with its table
-    ks = lengths(n)
-    long = prompts_of("as trained", n_prompts, max(ks), config.d)
-    ways = [("", model, [k for k in ks if k <= n] if ends else ks)]
+    ks, ends = lengths(n), model.encodings[variant.encoding].ends
+    plain = drawn("as trained", n_prompts, max(ks), config.d)
+    ways = [("", k, model) for k in ks if k <= n or not ends]
     if variant.encoding == "learned":
-        for how, k in product(("zeros", "interpolated"), (k for k in ks if k > n)):
-            ways.append((how, extended(model, 2 * k + 1, how), [k]))
-    for extension, own, reach in ways:
-        errors = evaluation.target_errors(own, long.cut(max(reach)), reach)[0]
-        table += rows([(variant.name, extension, "as trained", config.b, k) for k in reach], errors)
+        beyond = product(("zeros", "interpolated"), (k for k in ks if k > n))
+        ways += [(how, k, extended(model, 2 * k + 1, how)) for how, k in beyond]
+    for extension, k, own in ways:
+        errors = evaluation.target_errors(own, plain.prompts(k), [k], config.b)[0]
+        table += rows([(variant.name, extension, "as trained", config.b, k)], errors)
+    iterations = iteration_errors(model, plain.prompts(n), max(LOOPS, 2 * config.b))[0]
+    keys = [(variant.name, "", "as trained", t + 1, n) for t in range(len(iterations))]
+    table += rows(keys, iterations)
     for name, (x_scale, w_scale, _) in SCALES.items():
-        prompts = prompts_of(name, n_prompts, max(ks), config.d).cut(n)
-        loops = max(LOOPS, config.b) if name == "as trained" else config.b
-        errors = iteration_errors(model, prompts, loops)[0] / (x_scale * w_scale) ** 2
-        keys = [(variant.name, "", name, t + 1, n) for t in range(loops)]
-        wanted = range(loops) if name == "as trained" else [config.b - 1]
-        table += rows([keys[t] for t in wanted], errors[wanted])
+        prompts = drawn(name, n_prompts, max(ks), config.d).prompts(n)
+        errors = evaluation.target_errors(model, prompts, [n], config.b)[0]
+        key = (variant.name, "", name, config.b, n)
+        table += rows([key], errors / (x_scale * w_scale) ** 2)
     return pd.DataFrame(table, columns=COLUMNS).drop_duplicates(COLUMNS[:5])
 
 
-def measured(out: str, run: records.Run) -> pd.DataFrame:
+def measured(run: records.Run) -> pd.DataFrame:
     """The measurements of a recorded run: read if they are recorded, else made and recorded."""
-    found = records.read_measurements(out, run.config, COLUMNS)
-    if found is not None:
-        return found
-    tables = []
-    weights = run.weights()
-    with training.one_thread(run.config):
-        for i, variant in enumerate(run.config.stack):
-            model = LoopedTransformer(run.config, (variant,))
-            model.load_state_dict(variant_weights(weights, run.config.stack, i))
-            tables.append(measure(model, run.config))
-    return records.write_measurements(out, run.config, pd.concat(tables))
+    found = records.read_measurements(run, COLUMNS)
+    if found is None:
+        with training.one_thread(run.config):
+            tables = [
+                measure(training.recorded_model(run, (name,)), run.config)
+                for name in run.config.variants
+            ]
+        records.write_measurements(run, pd.concat(tables))
+        found = records.read_measurements(run, COLUMNS)
+    return found

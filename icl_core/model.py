@@ -121,6 +121,7 @@ class Block(nn.Module):
 
 # Streams of initial weights; the learned table's is the one that the blocks were drawn from.
 STREAMS = {"types": 1, "pairs": 2}
+SMALL_READ_IN = 3
 
 
 class LoopedTransformer(nn.Module):
@@ -132,6 +133,7 @@ class LoopedTransformer(nn.Module):
     All variants of the stack start from the same weights wherever they share parameters, drawn
     from (config.seed): in the blocks N(0, 0.02), residual projections N(0, 0.02 / √(2 layers)),
     learned encodings N(0, 0.02), read-in and read-out U(±1/√in) as nn.Linear, biases there too.
+    A small read-in starts at N(0, 0.02) instead, its biases at 0.
     """
 
     def __init__(self, config: Config, variants: tuple[Variant, ...]):
@@ -145,10 +147,11 @@ class LoopedTransformer(nn.Module):
         for kind in sorted({variant.encoding for variant in variants}):
             users = sum(variant.encoding == kind for variant in variants)
             self.encodings[kind] = ENCODINGS[kind](users, config)
-        self._initialise(config.seed, config.n_layers)
+        self._initialise(config)
 
     @torch.no_grad()
-    def _initialise(self, seed: int, n_layers: int) -> None:
+    def _initialise(self, config: Config) -> None:
+        seed, n_layers = config.seed, config.n_layers
         rng = generator(WEIGHTS, seed)
 
         def fill(parameter: Tensor, values: np.ndarray) -> None:
@@ -163,10 +166,19 @@ class LoopedTransformer(nn.Module):
                 residual = name.endswith(("out.weight", "mlp_out.weight"))
                 scale = 0.02 / math.sqrt(2 * n_layers) if residual else 0.02
                 fill(parameter, scale * rng.standard_normal(parameter.shape[1:]))
-        for name, parameter in self.encodings.named_parameters():
-            stream = STREAMS.get(name.rpartition(".")[2])
-            drawn = generator(WEIGHTS, seed, stream) if stream else rng
-            fill(parameter, 0.02 * drawn.standard_normal(parameter.shape[1:]))
+        for encoding in self.encodings.values():
+            for name, parameter in encoding.named_parameters():
+                drawn = generator(WEIGHTS, seed, STREAMS[name]) if name in STREAMS else rng
+                start = encoding.initial(name, config)
+                if start is None:
+                    fill(parameter, 0.02 * drawn.standard_normal(parameter.shape[1:]))
+                else:
+                    parameter.copy_(start)
+        for v, variant in enumerate(self.variants):
+            if variant.read_in == "small":
+                drawn = generator(WEIGHTS, seed, SMALL_READ_IN)
+                fill(self.read_in.weight[v], 0.02 * drawn.standard_normal((config.d, config.width)))
+                self.read_in.bias[v] = 0
 
     def forward(self, tokens: Tensor, rows: slice = X_TOKENS, loops: int | None = None) -> Tensor:
         """Predictions (T, V, B, R) of every iteration at the wanted rows of tokens (B, L, d)."""
@@ -174,11 +186,16 @@ class LoopedTransformer(nn.Module):
         n_prompts, n_tokens, _ = tokens.shape
         rows = slice(*rows.indices(n_tokens))
         padding = (0, 0, 0, -n_tokens % ALIGNMENT)  # behind the last token, where none looks
-        injected = self.read_in(F.pad(tokens, padding).expand(len(self.variants), -1, -1, -1))
-        injected = injected + F.pad(self.positions(n_tokens), padding)[:, None]
+        embedded = self.read_in(F.pad(tokens, padding).expand(len(self.variants), -1, -1, -1))
+        positions = F.pad(self.positions(n_tokens), padding)[:, None]
+        injected = embedded + positions
         scores = self.scores(n_tokens, n_prompts)
         z, predictions = injected, []
         for t in range(loops):
+            if t == 1 and any(variant.injection == "first" for variant in self.variants):
+                every = [variant.injection == "every" for variant in self.variants]
+                kept = torch.tensor(every, device=tokens.device).view(-1, 1, 1, 1)
+                injected = embedded + kept * positions
             z = injected if t == 0 else z + injected
             for block in self.blocks[:-1]:
                 z = block(z, scores)
@@ -201,7 +218,7 @@ class LoopedTransformer(nn.Module):
         biases, turns = {}, {}
         for encoding, mask in dict.fromkeys(kinds):
             bias = MASKS[mask](n_tokens) + self.encodings[encoding].score_bias(n_tokens)
-            bias = F.pad(bias, (0, padding), value=-math.inf)  # hidden from all but itself
+            bias = F.pad(bias, (0, padding), value=-math.inf)  # hidden
             biases[encoding, mask] = F.pad(bias, (0, 0, 0, padding)).to(device)
             angle = F.pad(self.encodings[encoding].angles(n_tokens), (0, 0, 0, padding))
             turns[encoding, mask] = torch.polar(torch.ones_like(angle), angle)[None].to(device)

@@ -237,7 +237,10 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.command == "clean":
         notebook = nbformat.read(arguments.executed, as_version=4)
-        nbformat.write(clean(notebook), arguments.stored)
+        arguments.stored.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = arguments.stored.with_suffix(".part")
+        nbformat.write(clean(notebook), unfinished)
+        unfinished.replace(arguments.stored)
     elif arguments.command == "build":
         build_pages(arguments.notebooks, arguments.out / "report")
         write_figures(arguments.notebooks, arguments.out / "figures")

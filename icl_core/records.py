@@ -6,6 +6,7 @@ name beside its place and renamed. What was recorded is never written again.
 
 import json
 import platform
+import re
 import shutil
 import subprocess
 import tempfile
@@ -29,7 +30,8 @@ COLUMNS = {
     "errors.csv": ["variant", "loops", "k", "error", "low", "high"],
     "leak.csv": ["variant", "step", "loop", "layer", "head", "weight"],
 }
-LATER = ("leak.csv",)  # the first runs were recorded without it
+LATER = ("leak.csv",)  # the first run was recorded without it
+MEASUREMENTS = "elsewhere.csv"
 FILES = ("config.json", "curves.csv", "errors.csv", "weights.safetensors")
 
 
@@ -89,7 +91,7 @@ def provenance(
         "libraries": {"python": platform.python_version(), **versions},
         "commit": commit,
         "wall_seconds": round(seconds, 1),
-        "variant_steps_per_second": round(steps / seconds, 2) if seconds else None,
+        "variant_steps_per_second": round(steps / seconds, 2) if seconds else 0.0,
         "diverged": diverged,
         "taken_over": taken_over,
     }
@@ -173,49 +175,51 @@ def find_run(out: str, config: Config) -> Run | None:
 
 
 def taken_over(out: str, config: Config) -> dict[str, Run]:
-    """The variants of config that another ablation has recorded with the same parameters."""
+    """The variants of config that another ablation has trained with the same parameters."""
     found = {}
     for ablation in ABLATIONS:
         other = config.model_copy(update={"ablation": ablation, "variants": ABLATIONS[ablation]})
         folder = run_folder(out, other)
         if ablation == config.ablation or not folder.exists():
             continue
-        run = read_run(folder)
+        try:
+            run = read_run(folder)
+        except RecordError as error:
+            warnings.warn(f"nothing taken over: {error}", stacklevel=2)
+            continue
+        own = set(run.config.variants) - set(run.provenance.get("taken_over", ()))
         if run.config.comparable() == other.comparable():
-            found |= {name: run for name in config.variants if name in run.config.variants}
+            found = {name: run for name in config.variants if name in own} | found
     return found
 
 
-def _measurements(out: str, config: Config) -> Path:
-    folder = root_folder(out) / "data" / "4_lengths_and_loops" / config.name
-    return folder / f"{config.ablation}.csv"
-
-
-def read_measurements(out: str, config: Config, columns: list[str]) -> pd.DataFrame | None:
-    """What was measured on a recorded run's weights, or None; RecordError if it is not that."""
-    path = _measurements(out, config)
+def read_measurements(run: Run, columns: list[str]) -> pd.DataFrame | None:
+    """What was measured on a run's weights, or None; RecordError if the table is not that."""
+    path = run.folder / MEASUREMENTS
     if not path.exists():
         return None
     table = pd.read_csv(path, keep_default_na=False, na_values=["nan"])
-    if list(table.columns) != columns or set(table.variant) != set(config.variants):
-        raise RecordError(f"{path} is not a complete table of {config.ablation}/{config.name}")
+    if list(table.columns) != columns or set(table.variant) != set(run.config.variants):
+        raise RecordError(f"{path} is not a complete table of measurements; remove it")
     return table
 
 
-def write_measurements(out: str, config: Config, table: pd.DataFrame) -> pd.DataFrame:
-    """Writes what was measured on a recorded run's weights, whole or not at all, and reads it."""
-    path = _measurements(out, config)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".part")
-    table.to_csv(unfinished, index=False, float_format="%.9g")
-    unfinished.replace(path)
-    return read_measurements(out, config, list(table.columns))
+def write_measurements(run: Run, table: pd.DataFrame) -> None:
+    """Adds what was measured on a run's weights to its folder, whole or not at all."""
+    with tempfile.NamedTemporaryFile("w", dir=run.folder, suffix=".part", delete=False) as file:
+        table.to_csv(file, index=False, float_format="%.9g", na_rep="nan")
+    unfinished = Path(file.name)
+    unfinished.chmod(0o644)
+    unfinished.replace(run.folder / MEASUREMENTS)
 
 
 def recorded_runs(out: str, config: Config) -> list[Run]:
     """Every complete run comparable with config, by b and seed; warns of what it leaves out."""
     runs = []
+    ours = re.compile(re.sub(r"^b\d+-seed\d+", r"b\\d+-seed\\d+", config.name))
     for folder in sorted((root_folder(out) / "data" / config.ablation).glob("[!.]*/")):
+        if re.fullmatch(r"b\d+-seed\d+(-\w+)?", folder.name) and not ours.fullmatch(folder.name):
+            continue  # of another function class
         try:
             run = read_run(folder)
         except RecordError as error:

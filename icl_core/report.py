@@ -14,6 +14,8 @@ import seaborn as sns
 from IPython.display import SVG, Markdown, display
 from matplotlib.ticker import ScalarFormatter
 
+from icl_core.verdicts import overall
+
 LANGUAGES = ("ru", "en")
 _COLOURS = sns.color_palette("colorblind").as_hex()
 # The same colour, marker and dash for the same variant everywhere; dashed is without a mask,
@@ -33,6 +35,10 @@ STYLE = {
     "pair + TPE": dict(color="#5b3a8c", marker="h", linestyle="--"),
     "RoPE + CM": dict(color="#000000", marker="<", linestyle="-"),
     "ALiBi + CM": dict(color="#8a8a8a", marker=">", linestyle="-"),
+    "SPE small + CM": dict(color="#e8a33d", marker="1", linestyle="-"),
+    "SPE small": dict(color="#e8a33d", marker="1", linestyle="--"),
+    "LPE large + CM": dict(color="#1f4e8c", marker="2", linestyle="-"),
+    "LPE large": dict(color="#1f4e8c", marker="2", linestyle="--"),
     "PM": dict(color="#00563f", marker="p", linestyle="-."),
     "SPE + PM": dict(color="#7a4b00", marker="d", linestyle="-."),
     "LPE + PM": dict(color="#003a63", marker="H", linestyle="-."),
@@ -44,6 +50,9 @@ SOLVERS = {
     "averaging": ("усреднение", (0, (3, 1, 1, 1))),
     "3 nearest neighbours": ("3 ближайших соседа", (0, (5, 3))),
     "zero": ("ноль", (0, (1, 3))),
+    "lasso": ("лассо", (0, (4, 1, 1, 1))),
+    "gradient descent": ("градиентный спуск", (0, (4, 2, 1, 2))),
+    "greedy tree": ("жадное дерево", (0, (2, 2))),
 }
 STATUSES = {
     "confirmed": {"ru": "подтверждено", "en": "confirmed"},
@@ -239,7 +248,7 @@ def draw_effects(results: pd.DataFrame, t: Callable[[str, str], str]) -> plt.Fig
 
 
 def verdict_table(results: pd.DataFrame) -> None:
-    """Emits a row a claim: threshold, mean over seeds, interval, and the verdict."""
+    """Emits a row a claim (threshold, mean, interval, verdict), then the verdict on each point."""
     shown = results.assign(
         threshold=[_threshold(row) for row in results.itertuples()],
         status=[STATUSES[status] for status in results.status],
@@ -269,6 +278,21 @@ def verdict_table(results: pd.DataFrame) -> None:
             "seeds": "seeds",
             "status": "verdict",
         },
+    )
+
+    statuses = overall(results)
+    wholes = {
+        language: "; ".join(
+            f"{point}: {STATUSES[own][language]}" for point, own in statuses.items()
+        )
+        for language in LANGUAGES
+    }
+    say(
+        ru="Пункт целиком подтверждён, если подтверждены все его строки, и не подтверждён, если не "
+        "подтверждена хотя бы одна. {wholes}.",
+        en="A point as a whole is confirmed if all of its rows are, not confirmed if one of them "
+        "is not. {wholes}.",
+        wholes=wholes,
     )
 
 

@@ -1,4 +1,7 @@
-"""Batches of linear functions, each a pure function of (seed, step)."""
+"""Batches of prompts, each a pure function of (seed, step), from four classes of functions.
+
+Functions of every class are scaled so that E y² = d: the zero predictor scores 1 on each.
+"""
 
 from typing import NamedTuple
 
@@ -10,6 +13,7 @@ from icl_core.config import Config
 # The first word of a generator's seed keeps the streams apart: no training batch, whatever its
 # seed and step, shares a stream with the evaluation prompts or with the initial weights.
 TRAINING, EVALUATION, WEIGHTS, BOOTSTRAP, LENGTHS = range(5)
+SPARSITY, HIDDEN, DEPTH = 2, 100, 4
 
 
 class Prompts(NamedTuple):
@@ -26,22 +30,52 @@ class Prompts(NamedTuple):
         """The first of them."""
         return Prompts(self.tokens[:n_prompts], self.answers[:n_prompts])
 
-    def cut(self, k: int) -> "Prompts":
-        """The same prompts with k examples: x_{k+1} is the query."""
-        return Prompts(self.tokens[:, : 2 * k + 1], self.answers[:, : k + 1])
-
 
 def generator(stream: int, *seeds: int) -> np.random.Generator:
     """Random numbers that depend on (stream, *seeds) alone."""
     return np.random.default_rng((stream, *seeds))
 
 
-def linear_functions(rng: np.random.Generator, n_prompts: int, n_examples: int, d: int) -> Prompts:
-    """y = wᵀx with x, w ~ N(0, I_d), without noise (Garg et al. 2022, arXiv 2208.01066, §3)."""
-    w = rng.standard_normal((n_prompts, d), dtype=np.float32)
-    x = rng.standard_normal((n_prompts, n_examples + 1, d), dtype=np.float32)
-    y = np.einsum("bnd,bd->bn", x, w)
-    return assemble(x, y)
+def linear(rng: np.random.Generator, x: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """y = wᵀx, w ~ N(0, I_d), without noise (Garg et al. 2022, arXiv 2208.01066, §3)."""
+    return np.einsum("bnd,bd->bn", x, w)
+
+
+def sparse(rng: np.random.Generator, x: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """y = √(d / 2) wᵀx, all but two coordinates of w at zero (Garg et al. §5; two is ours)."""
+    d = w.shape[1]
+    kept = rng.random(w.shape).argsort(axis=1) < SPARSITY
+    return linear(rng, x, w * kept) * np.sqrt(d / min(d, SPARSITY), dtype=np.float32)
+
+
+def network(rng: np.random.Generator, x: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """y = Σ_j a_j max(0, v_jᵀx), 100 units, v ~ N(0, 1), a ~ N(0, 2 / 100) (Garg et al. §5)."""
+    v = rng.standard_normal((len(x), HIDDEN, x.shape[-1]), dtype=np.float32)
+    a = np.sqrt(2 / HIDDEN, dtype=np.float32) * rng.standard_normal((len(x), HIDDEN, 1), np.float32)
+    return (np.maximum(x @ v.mT, 0) @ a)[..., 0]
+
+
+def tree(rng: np.random.Generator, x: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """y = √d · the leaf, N(0, 1), that signs of random coordinates lead to, depth 4 (Garg §5)."""
+    n_prompts, n_points, d = x.shape
+    asked = rng.integers(d, size=(n_prompts, 2**DEPTH - 1))
+    leaves = np.sqrt(d, dtype=np.float32) * rng.standard_normal((n_prompts, 2**DEPTH), np.float32)
+    node = np.zeros((n_prompts, n_points), dtype=int)
+    for _ in range(DEPTH):
+        coordinate = np.take_along_axis(asked, node, axis=1)
+        value = np.take_along_axis(x, coordinate[..., None], axis=2)[..., 0]
+        node = 2 * node + 1 + (value > 0)
+    return np.take_along_axis(leaves, node - (2**DEPTH - 1), axis=1)
+
+
+FUNCTIONS = {"linear": linear, "sparse": sparse, "network": network, "tree": tree}
+
+
+def prompts(rng: np.random.Generator, config: Config, n_prompts: int) -> Prompts:
+    """Prompts of the config's function class with x ~ N(0, I_d); the same x for every class."""
+    w = rng.standard_normal((n_prompts, config.d), dtype=np.float32)
+    x = rng.standard_normal((n_prompts, config.n_examples + 1, config.d), dtype=np.float32)
+    return assemble(x, FUNCTIONS[config.function_class](rng, x, w))
 
 
 def skewed(rng: np.random.Generator, x: np.ndarray) -> np.ndarray:
@@ -53,7 +87,7 @@ def skewed(rng: np.random.Generator, x: np.ndarray) -> np.ndarray:
     eigenvalues = 1 / np.arange(1, d + 1) ** 2
     basis, _ = np.linalg.qr(rng.standard_normal((len(x), d, d)))
     stretched = x * np.sqrt(eigenvalues * d / eigenvalues.sum())
-    return np.einsum("bni,bji->bnj", stretched, basis).astype(np.float32)
+    return np.einsum("bni,bji->bnj", stretched, basis)
 
 
 def assemble(x: np.ndarray, y: np.ndarray) -> Prompts:
@@ -67,8 +101,7 @@ def assemble(x: np.ndarray, y: np.ndarray) -> Prompts:
 
 def batch(config: Config, step: int) -> Prompts:
     """The prompts of one training step: the same for every variant, b and device."""
-    rng = generator(TRAINING, config.seed, step)
-    return linear_functions(rng, config.batch_size, config.n_examples, config.d)
+    return prompts(generator(TRAINING, config.seed, step), config, config.batch_size)
 
 
 def random_k(config: Config, step: int) -> int:
@@ -78,5 +111,4 @@ def random_k(config: Config, step: int) -> int:
 
 def evaluation_prompts(config: Config) -> Prompts:
     """The fixed prompts of the target task: the same for every run that is compared."""
-    rng = generator(EVALUATION, 0)
-    return linear_functions(rng, config.evaluation_prompts, config.n_examples, config.d)
+    return prompts(generator(EVALUATION, 0), config, config.evaluation_prompts)

@@ -165,7 +165,8 @@ def adam(config: Config, model: LoopedTransformer) -> torch.optim.Adam:
 
 def update(config: Config, model: LoopedTransformer, optimiser, step: int) -> Tensor:
     """Trains on the batch of this step; the losses (V,) before the update."""
-    tokens, answers, rows = asked(config, model.variants[0].loss, step)
+    (loss_of_all,) = {variant.loss for variant in model.variants}
+    tokens, answers, rows = asked(config, loss_of_all, step)
     predictions = model(tokens.to(config.device), rows)
     loss = training_loss(predictions, answers.to(config.device))
     optimiser.zero_grad(set_to_none=True)
@@ -177,14 +178,13 @@ def update(config: Config, model: LoopedTransformer, optimiser, step: int) -> Te
 def asked(config: Config, loss: str, step: int) -> tuple[Tensor, Tensor, slice]:
     """This step's tokens, the answers that a loss asks for, and the rows it asks for them.
 
-    "all": every x-token of the prompt; "query": the query; "cut": the query of prompts that are
+    "all": every x-token of the prompt; "query": the query; "cut all" and "cut": the same of prompts
     cut to a random number of examples. A query's own answer is never among the tokens.
     """
     tokens, answers = sampler.batch(config, step)
-    if loss == "all":
-        return tokens, answers, X_TOKENS
-    k = sampler.random_k(config, step) if loss == "cut" else config.n_examples
-    return tokens[:, : 2 * k + 1], answers[:, k : k + 1], QUERY
+    k = sampler.random_k(config, step) if "cut" in loss else config.n_examples
+    tokens, answers = tokens[:, : 2 * k + 1], answers[:, : k + 1]
+    return (tokens, answers, X_TOKENS) if "all" in loss else (tokens, answers[:, -1:], QUERY)
 
 
 def _log(config: Config, model: LoopedTransformer, prompts, losses: Tensor, state: Trained):
@@ -247,10 +247,13 @@ def _leak_table(config: Config, variants: tuple[Variant, ...], trained: Trained)
     return pd.DataFrame(rows, columns=records.COLUMNS["leak.csv"])
 
 
-def recorded_model(run: records.Run) -> LoopedTransformer:
-    """The stack of a recorded run, on the CPU, with its recorded weights."""
-    model = LoopedTransformer(run.config, run.config.stack)
-    model.load_state_dict(run.weights())
+def recorded_model(run: records.Run, names: tuple[str, ...] = ()) -> LoopedTransformer:
+    """The stack of a recorded run, or of those variants of it, on the CPU."""
+    places = [run.config.variants.index(name) for name in names or run.config.variants]
+    weights = run.weights()
+    model = LoopedTransformer(run.config, tuple(run.config.stack[i] for i in places))
+    singles = [variant_weights(weights, run.config.stack, i) for i in places]
+    model.load_state_dict(stack_weights(singles))
     return model
 
 

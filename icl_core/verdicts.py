@@ -29,19 +29,18 @@ def judge(
     """The claim that a quantity, given once a run, is on average above (or below) a threshold.
 
     values is indexed by (b, seed). Runs of one seed share weights and batches, so they are averaged
-    over b first, and the interval is over seeds. A b that fewer than two seeds have does not count
-    where another has more; nor do seeds that lack a b which counts. Confirmed when the whole
+    over b first, and the interval is over seeds. Only those b count that have every seed of the
+    best covered b, and of the seeds those that every such b has. Confirmed when the whole
     interval lies on the claimed side, not confirmed when all of it lies on the other, open
     otherwise: below two seeds there is no interval, nor is there one where a run diverged.
     geometric takes means and intervals of logarithms, as ratios want it.
     """
     values = np.log(values) if geometric else values
-    seeds = values.groupby("b").transform("size")
-    values = values[(seeds > 1) | (seeds.max() < 2)]
-    runs = values.groupby("seed").size()
-    counted = tuple(sorted(set(values.index.get_level_values("b"))))
-    complete = runs.index[runs == len(counted)]
-    values = values.unstack("b").loc[complete].mean(axis=1, skipna=False)
+    seeds = {b: set(own.index.get_level_values("seed")) for b, own in values.groupby("b")}
+    best = max(seeds.values(), key=len, default=set())
+    counted = tuple(b for b, own in seeds.items() if own >= best)
+    values = values.unstack("b").reindex(index=sorted(best), columns=list(counted))
+    values = values.mean(axis=1, skipna=False)
     interval = interval_over_seeds(values)
     value, low, high = np.exp(interval) if geometric else interval
     if above is not None:
@@ -95,3 +94,16 @@ def instability(curves: pd.DataFrame, variant: str) -> pd.Series:
     own = own[runs > 2]
     away = (own.log - own.groupby(["b", "step"]).log.transform("mean")).abs()
     return away.groupby([own.b, own.seed]).mean()
+
+
+def overall(results: pd.DataFrame) -> dict[str, str]:
+    """The status of each point as a whole: confirmed if all of its rows are, not if one is not."""
+    statuses = results.groupby("point", sort=False).status.agg(set)
+    return {
+        point: "not confirmed"
+        if "not confirmed" in own
+        else "confirmed"
+        if own == {"confirmed"}
+        else "open"
+        for point, own in statuses.items()
+    }

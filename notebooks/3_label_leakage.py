@@ -12,7 +12,7 @@
 # ---
 
 # %% [markdown] tags=["ru"]
-# # Откуда утечка ответов
+# # Откуда берётся утечка ответов
 
 # %% [markdown] tags=["en"]
 # # Where the label leakage comes from
@@ -20,25 +20,25 @@
 # %% [markdown] tags=["ru"]
 # ## Вопрос
 #
-# Автор исходной работы заметил, что с кодированием и без маски модель хорошо минимизирует функцию
-# потерь, а целевую задачу решает плохо, и предположил, что дело в самой функции потерь: она
+# Автор исходной работы заметил, что с кодированием и без маски модель успешно минимизирует функцию
+# потерь, но плохо решает целевую задачу, и предположил, что виновата сама функция потерь: она
 # учитывает все токены $x$, а не только запрос. Без маски токен $x_i$ видит свой ответ $y_i$; учиться
-# тогда не нужно, достаточно списать. Ответа $y_q$ на запрос в промпте нет, и списать его неоткуда.
+# тогда незачем, достаточно списать. Ответа $y_q$ на запрос в промпте нет, и списать его неоткуда.
 #
-# Если автор прав, те же варианты без маски должны научиться решать задачу, стоит только считать
-# ошибку по одному запросу. Это мы и проверяем.
+# Если автор прав, те же варианты без маски научатся решать задачу, стоит только считать ошибку по
+# одному запросу. Это мы и проверяем.
 
 # %% [markdown] tags=["en"]
 # ## The question
 #
-# The author of the source text saw that with an encoding and without a mask the model minimises
-# the loss well and does badly at the target task, and put it down to the loss itself: it counts all
-# $x$-tokens rather than the query alone. Without a mask the token $x_i$ sees its answer $y_i$; there
-# is no need to learn when one can copy. The answer $y_q$ to the query is not in the prompt, and there
-# is nowhere to copy it from.
+# The author of the source text saw that with an encoding and without a mask the model minimises the
+# loss successfully but does badly at the target task, and put the blame on the loss itself: it counts
+# all $x$-tokens rather than the query alone. Without a mask the token $x_i$ sees its own answer $y_i$;
+# there is no need to learn when one can copy. The answer $y_q$ to the query is not in the prompt, and
+# there is nowhere to copy it from.
 #
-# If the author is right, the same variants without a mask should learn the task as soon as the error
-# is counted at the query alone. This is what we test.
+# If the author is right, the same variants without a mask will learn the task once the error is counted
+# at the query alone. This is what we test.
 
 # %% [markdown] tags=["ru"]
 # ## Гипотезы
@@ -47,12 +47,14 @@
 #
 # - **10** (автор): утечка происходит из-за функции потерь; если учитывать только запрос, варианты с
 #   кодированием и без маски станут решать задачу намного лучше.
-# - **A** (наша): и без сравнения с прежним они её решают: ошибка хотя бы вдвое меньше, чем у предсказания
-#   «всегда ноль».
-# - **B** (по [Ding et al. 2024](https://arxiv.org/abs/2308.06912)): **префиксная маска** (PM) лучше каузальной. С
-#   ней примеры видят друг друга в обе стороны, запрос видит их все, а его не видит никто.
-# - **C** (наша): без кодирования не поможет и функция потерь по запросу, ни без маски, ни с префиксной: такой
-#   модели по-прежнему неоткуда узнать, какой ответ к каким координатам относится.
+# - **A** (наша): и не только по сравнению с прежним: их ошибка будет меньше половины той, что у
+#   предсказания «всегда ноль».
+# - **B** (вслед за [Ding et al. 2024](https://arxiv.org/abs/2308.06912)): **префиксная маска** (PM)
+#   лучше каузальной и, добавим от себя, лучше, чем никакой. С ней примеры видят друг друга в обе
+#   стороны, запрос видит их все, а его не видит никто.
+# - **C** (наша): без кодирования функция потерь по запросу не поможет ни без маски, ни с префиксной:
+#   такой модели по-прежнему неоткуда узнать, какой ответ к каким координатам относится. Это почти
+#   следует из симметрии, так что проверяем мы здесь скорее самих себя.
 
 # %% [markdown] tags=["en"]
 # ## Hypotheses
@@ -61,12 +63,14 @@
 #
 # - **10** (the author’s): the leak comes from the loss; when it counts the query alone, variants with
 #   an encoding and without a mask will do much better at the task.
-# - **A** (ours): they solve it in their own right too: the error is at most half that of the prediction
-#   “always zero”.
-# - **B** (after [Ding et al. 2024](https://arxiv.org/abs/2308.06912)): a **prefix mask** (PM) beats the causal
-#   mask. Under it the examples see each other both ways, the query sees all of them, and none sees it.
-# - **C** (ours): without an encoding a loss on the query will not help, neither without a mask nor with
-#   the prefix one: such a model still cannot know which answer belongs to which coordinates.
+# - **A** (ours): and not only compared with before: their error will be less than half that of the
+#   prediction “always zero”.
+# - **B** (after [Ding et al. 2024](https://arxiv.org/abs/2308.06912)): a **prefix mask** (PM) beats the
+#   causal mask and, we add, beats having none. Under it the examples see each other both ways, the
+#   query sees all of them, and none of them sees the query.
+# - **C** (ours): without an encoding a loss on the query will help neither without a mask nor with the
+#   prefix one: such a model still has no way to find out which answer belongs to which coordinates.
+#   This all but follows from symmetry, so what we check here is rather ourselves.
 
 # %% [markdown] tags=["ru"]
 # ## Параметры
@@ -100,6 +104,7 @@ width: int = 64  # hidden dimension / скрытая размерность
 mlp_width: int = 256  # width of the MLP / размерность слоя MLP
 n_examples: int = 63  # in-context examples / число in-context примеров
 d: int = 5  # dimension of x / размерность x
+function_class: str = "linear"  # linear, sparse, network or tree / класс функций
 batch_size: int = 64  # prompts in a batch / промптов в батче
 lr: float = 5e-4  # Adam's learning rate / скорость обучения (lr) в Adam
 steps: int = 10_000  # training steps / число шагов обучения
@@ -115,37 +120,47 @@ given.pop("out", None)
 config = Config(ablation="3_label_leakage", **given)
 of_loss = {
     kind: [variant.name for variant in config.stack if variant.loss == kind]
-    for kind in ("all", "query", "cut")
+    for kind in ("all", "cut all", "query", "cut")
 }
 
 # %% [markdown] tags=["ru"]
 # ## Устройство эксперимента
 #
-# Задача, модель и оценка те же, что в первом ноутбуке; промпты и начальные веса тоже. Различаются
-# только маска и то, что учитывает функция потерь:
+# Задача, модель, промпты, начальные веса и оценка те же, что в первом ноутбуке; кодирования тоже: SPE,
+# LPE или никакого. Новое здесь — префиксная маска и то, на чём модель обучается:
 #
 # - **все токены** (имя без скобок): средний квадрат ошибки по всем токенам $x$, как в исходной работе;
-# - **(query)**: только запрос полного промпта. На каждом шаге это 64 ответа вместо $64 \cdot 64$;
-# - **(random k)**: тоже только запрос, но промпты этого шага обрезаны до случайного числа примеров $k$, от 0
-#   до $n$, так что модель учится при любой длине.
+# - **(query)**: только запрос полного промпта. При значениях по умолчанию это 64 ответа за шаг вместо
+#   $64 \cdot 64$;
+# - **(random k)**: тоже только запрос, но все промпты одного шага обрезаны до случайного числа примеров
+#   $k$, от 0 до $n$, так что модель учится при любой длине;
+# - **(all, random k)**: все токены таких же обрезанных промптов. От (random k) этот вариант отличается
+#   только функцией потерь, от исходного — только длиной промптов.
 #
-# LPE + CM с теми же функциями потерь показывает, сколько теряет от них модель, которой списывать
-# неоткуда. Варианты со всеми токенами не обучаются заново, если их записал первый ноутбук.
+# У каждого варианта своя функция потерь на обучении, и сравнивать её можно лишь у тех, что обучены
+# одинаково. По LPE + CM с (query) и (random k) видно, сколько теряет от такой функции потерь модель,
+# которой списывать неоткуда. Варианты, обученные по всем токенам полного промпта, не обучаются заново,
+# если их уже записал первый ноутбук с теми же параметрами.
 
 # %% [markdown] tags=["en"]
 # ## Design
 #
-# Task, model and evaluation are those of the first notebook, and so are prompts and initial weights.
-# What differs is the mask and what the loss counts:
+# Task, model, prompts, initial weights and evaluation are those of the first notebook, and so are the
+# encodings: SPE, LPE or none. New here are the prefix mask and what a model is trained on:
 #
 # - **all tokens** (a name without brackets): the mean squared error over all $x$-tokens, as in the
 #   source text;
-# - **(query)**: the query of the full prompt alone. That is 64 answers a step instead of $64 \cdot 64$;
-# - **(random k)**: the query alone too, but the prompts of a step are cut to a random number of examples
-#   $k$, from 0 to $n$, so that the model learns at every length.
+# - **(query)**: the query of the full prompt alone. With the default values that is 64 answers a step
+#   instead of $64 \cdot 64$;
+# - **(random k)**: the query alone too, but all prompts of one step are cut to a random number of
+#   examples $k$, from 0 to $n$, so that the model learns at every length;
+# - **(all, random k)**: all tokens of the same cut prompts. It differs from (random k) in the loss
+#   alone, and from the source text’s in the length of the prompts alone.
 #
-# LPE + CM with the same losses shows what they cost a model that has nowhere to copy from. Variants
-# with all tokens are not trained again where the first notebook has recorded them.
+# Each variant has its own training loss, which can be compared only between those trained alike.
+# LPE + CM with (query) and (random k) shows what such a loss costs a model that has nowhere to copy
+# from. Variants trained on all tokens of the full prompt are not trained again if the first notebook
+# has already recorded them with the same parameters.
 
 
 # %%
@@ -166,14 +181,15 @@ report.figure(
     "leak_masks",
     draw_masks,
     ru={
-        "alt": "Три маски для промпта из девяти токенов; отмечены клетки, где x видит свой y",
+        "alt": "Три маски для промпта из девяти токенов; отмечены клетки «от x к своему y»",
         "caption": "Серая клетка — токен столбца виден токену строки; последний токен — запрос. Крестиком "
-        "отмечены клетки, в которых x видит свой ответ y: где они серые, есть откуда списать.",
+        "отмечены клетки в строке x и столбце его ответа y: где они серые, ответ можно списать.",
     },
     en={
-        "alt": "Three masks for a prompt of nine tokens; cells where x sees its own y are marked",
-        "caption": "Grey where the row’s token sees the column’s; the last token is the query. A cross "
-        "marks the cells in which x sees its own answer y: where they are grey, it can be copied.",
+        "alt": "Three masks for a prompt of nine tokens; the cells from x to its own y are marked",
+        "caption": "Grey where the row’s token sees the column’s; the last token is the query. Crosses "
+        "mark the cells in the row of an x and the column of its answer y: where they are grey, the "
+        "answer can be copied.",
     },
 )
 
@@ -194,9 +210,9 @@ made = run.provenance
 taken = [f"{name} ({origin})" for name, origin in made["taken_over"].items()]
 report.say(
     ru="Запуск: $b$ = {b}, зерно {seed}, шагов: {steps}. Обучение заняло {hours} ч на устройстве "
-    "{device}. Взяты из других запусков: {taken}. Разошлись: {diverged}.",
-    en="The run: $b$ = {b}, seed {seed}, {steps} steps. Training took {hours} h on {device}. Taken from "
-    "other runs: {taken}. Diverged: {diverged}.",
+    "{device}. Варианты, взятые из других запусков: {taken}. Разошлись: {diverged}.",
+    en="The run: $b$ = {b}, seed {seed}, {steps} steps. Training took {hours} h on {device}. Variants "
+    "taken from other runs: {taken}. Diverged: {diverged}.",
     b=run.config.b,
     seed=run.config.seed,
     steps=run.config.steps,
@@ -212,13 +228,14 @@ curve_answers = prompts.first(config.curve_prompts).answers[:, -1]
 zero_on_curve = float(curve_answers.square().mean()) / config.d
 losses = {
     "all": {"ru": "все токены", "en": "all tokens"},
+    "cut all": {"ru": "все токены, случайное k", "en": "all tokens, random k"},
     "query": {"ru": "запрос", "en": "query"},
     "cut": {"ru": "запрос, случайное k", "en": "query, random k"},
 }
 
 
 def draw_curves(curves, t):
-    figure, axes = plt.subplots(1, 3, figsize=(12, 4.5), sharey=True)
+    figure, axes = plt.subplots(1, 4, figsize=(13, 4.5), sharey=True)
     for ax, (kind, names) in zip(axes, of_loss.items()):
         report.draw_lines(ax, curves, "step", "target_error", names)
         ax.axhline(zero_on_curve, color="grey", linewidth=0.8, linestyle=":")
@@ -234,100 +251,104 @@ report.figure(
     "leak_close_up",
     lambda t: draw_curves(run_curves, t),
     ru={
-        "alt": "Ошибка в целевой задаче по шагам при трёх функциях потерь, один запуск",
+        "alt": "Ошибка в целевой задаче по шагам при четырёх способах обучения, один запуск",
         "caption": f"Один запуск, b = {config.b}, зерно {config.seed}: ошибка в целевой задаче при полном "
-        "промпте. Панель — функция потерь; горизонталь из точек — предсказание «всегда ноль».",
+        "промпте. Панель — то, на чём обучали. Штриховые линии — варианты без маски, штрихпунктирные — "
+        "с префиксной, горизонталь из точек — предсказание «всегда ноль».",
     },
     en={
-        "alt": "Target error by step under three losses, one run",
+        "alt": "Target error by step under four ways of training, one run",
         "caption": f"One run, b = {config.b}, seed {config.seed}: target error with the full prompt. A "
-        "panel is a loss; the dotted horizontal is the prediction “always zero”.",
+        "panel is what was trained on. Dashed lines are variants without a mask, dash-dotted ones those "
+        "with the prefix mask, the dotted horizontal is the prediction “always zero”.",
     },
 )
 
 # %% [markdown] tags=["ru"]
 # ### Утечка вблизи: внимание
 #
-# Если модель списывает, токен $x_i$ должен смотреть на свой $y_i$. Вот средний вес внимания от
-# $x_i$ к $y_i$ по ходу обучения, для каждого слоя, головы и итерации цикла. При равномерном внимании он
-# равен $1 / (2n + 1)$.
+# Проще всего списать, если токен $x_i$ смотрит прямо на свой $y_i$. На рисунке — средний вес внимания
+# от $x_i$ к $y_i$ по ходу обучения для каждого слоя, головы и итерации цикла. При равномерном внимании
+# он равен $1 / (2n + 1)$.
 
 # %% [markdown] tags=["en"]
 # ### The leak close up: attention
 #
-# If a model copies, the token $x_i$ must look at its own $y_i$. Here is the mean attention weight from
-# $x_i$ to $y_i$ as training goes on, for each layer, head and loop iteration. Uniform attention would
-# give $1 / (2n + 1)$.
+# The easiest way to copy is for the token $x_i$ to look straight at its own $y_i$. The figure has the
+# mean attention weight from $x_i$ to $y_i$ as training goes on, for each layer, head and loop
+# iteration. With uniform attention it is $1 / (2n + 1)$.
 
 
 # %%
-def draw_leak(t):
-    shown = [name for name in ("none", "SPE", "LPE") if name in set(run.leak.variant)]
-    figure, axes = plt.subplots(1, max(1, len(shown)), figsize=(12, 4), sharey=True, squeeze=False)
-    for ax, name in zip(axes[0], shown):
-        own = run.leak[run.leak.variant == name]
+logged = [r for r in [run, *records.recorded_runs(out, config)] if "SPE" in set(r.leak.variant)]
+
+
+def draw_leak(leak, t):
+    figure, axes = plt.subplots(1, 3, figsize=(12, 4), sharey=True)
+    for ax, name in zip(axes, ("none", "SPE", "LPE")):
+        own = leak[leak.variant == name]
         for (layer, *_), weights in own.groupby(["layer", "loop", "head"]):
             colour = "#0173b2" if layer == 1 else "#d55e00"
             ax.plot(weights.step, weights.weight, color=colour, linewidth=0.8)
         ax.axhline(1 / config.n_tokens, color="grey", linewidth=0.8, linestyle=":")
         ax.set(title=name, xlabel=t("шаг", "step"), ylim=(0, 1))
-    axes[0, 0].set_ylabel(t("вес внимания от x к своему y", "attention from x to its own y"))
+    axes[0].set_ylabel(t("вес внимания от x к своему y", "attention from x to its own y"))
     return figure
 
 
 # %%
-report.figure(
-    "leak_attention",
-    draw_leak,
-    ru={
-        "alt": "Вес внимания от x к своему ответу y по шагам обучения, варианты без маски",
-        "caption": "Варианты без маски с функцией потерь по всем токенам, один запуск; линия — голова "
-        "(и итерация цикла); синие линии — первый слой, оранжевые — следующие; горизонталь из точек — "
-        "равномерное внимание. Панелей нет, если запуск записан без этих данных.",
-    },
-    en={
-        "alt": "Attention weight from x to its own answer y by training step, unmasked variants",
-        "caption": "Variants without a mask and with the loss on all tokens, one run; a line is a head "
-        "(and a loop iteration); blue is the first layer, orange the later ones; the dotted horizontal is "
-        "uniform attention. There are no panels if the run was recorded without these data.",
-    },
-)
+if logged:
+    shown = logged[0].config
+    report.figure(
+        "leak_attention",
+        lambda t: draw_leak(logged[0].leak, t),
+        ru={
+            "alt": "Вес внимания от x к своему ответу y по шагам обучения у вариантов без маски",
+            "caption": f"Один запуск, b = {shown.b}, зерно {shown.seed}: варианты без маски с функцией потерь "
+            "по всем токенам. Линия — голова (и итерация цикла); синие линии — первый слой, оранжевые — "
+            "следующие; горизонталь из точек — равномерное внимание.",
+        },
+        en={
+            "alt": "Attention weight from x to its own answer y by training step, unmasked variants",
+            "caption": f"One run, b = {shown.b}, seed {shown.seed}: variants without a mask and with the loss "
+            "on all tokens. A line is a head (and a loop iteration); blue is the first layer, orange the "
+            "later ones; the dotted horizontal is uniform attention.",
+        },
+    )
 
 # %% [markdown] tags=["ru"]
 # ### Утечка вблизи: подложенный ответ
 #
-# Заменим в промпте один ответ $y_i$ числом из другого промпта. Модель, которая списывает,
-# предскажет в токене $x_i$ подложенное число; той, что вычисляет ответ по другим примерам, замена
-# мешает мало. В таблице — средний квадрат ошибки / $d$ в токене $x_i$ из середины промпта, в этом
-# запуске, для вариантов, обученных по всем токенам.
+# Заменим в промпте один ответ $y_i$ ответом из другого промпта. Модель, которая списывает, предскажет
+# в токене $x_i$ подложенное число; той, что вычисляет ответ по другим примерам, замена почти не
+# помешает. В таблице — средний квадрат ошибки / $d$ в токене $x_i$ из середины промпта в этом запуске,
+# для вариантов, обученных по всем токенам полного промпта.
 
 # %% [markdown] tags=["en"]
 # ### The leak close up: a planted answer
 #
-# Replace one answer $y_i$ in the prompt by a number from another prompt. A model that copies will
-# predict the planted number at the token $x_i$; one that works the answer out from other examples will
-# hardly be disturbed. The table has the mean squared error / $d$ at a token $x_i$ from the middle
-# of the prompt, in this run, for the variants trained on all tokens.
+# Replace one answer $y_i$ in the prompt by an answer from another prompt. A model that copies will
+# predict the planted number at the token $x_i$; one that works the answer out from the other examples
+# will hardly be disturbed. The table has the mean squared error / $d$ at a token $x_i$ from the middle
+# of the prompt in this run, for the variants trained on all tokens of the full prompt.
 
 # %%
-trained = training.recorded_model(run)
-planted = evaluation.planted_errors(trained, prompts.first(512), config.n_examples // 2)
-rows = [
-    (name, *own) for name, own in zip(config.variants, planted.tolist()) if name in of_loss["all"]
-]
+trained = training.recorded_model(run, of_loss["all"])
+planted = evaluation.planted_errors(trained, prompts.first(256), config.n_examples // 2)
+rows = [(name, *own) for name, own in zip(of_loss["all"], planted.tolist())]
 report.table(
     pd.DataFrame(rows, columns=["variant", "before", "true", "planted"]),
     ru={
         "variant": "вариант",
         "before": "без замены",
-        "true": "с заменой, от верного ответа",
-        "planted": "с заменой, от подложенного",
+        "true": "с заменой, относительно верного ответа",
+        "planted": "с заменой, относительно подложенного",
     },
     en={
         "variant": "variant",
         "before": "untouched",
-        "true": "replaced, to the true answer",
-        "planted": "replaced, to the planted one",
+        "true": "replaced, against the true answer",
+        "planted": "replaced, against the planted one",
     },
 )
 
@@ -355,7 +376,7 @@ solvers = evaluation.reference_errors(prompts, range(config.n_examples + 1))
 
 
 def draw_by_loss(t):
-    figure, axes = plt.subplots(1, 3, figsize=(12, 4.5), sharey=True)
+    figure, axes = plt.subplots(1, 4, figsize=(13, 4.5), sharey=True)
     for ax, (kind, names) in zip(axes, of_loss.items()):
         report.draw_lines(ax, errors, "k", "error", names)
         title = t(losses[kind]["ru"], losses[kind]["en"])
@@ -371,23 +392,23 @@ report.figure(
     "leak_performance",
     draw_by_loss,
     ru={
-        "alt": "Ошибка в целевой задаче от числа примеров при трёх функциях потерь",
+        "alt": "Ошибка в целевой задаче от числа примеров при четырёх способах обучения",
         "caption": "Ошибка в целевой задаче от числа in-context примеров, среднее по запускам (всего "
-        f"запусков: {len(runs)}); полоса — от наименьшего значения до наибольшего. Панель — функция "
-        "потерь. Без маски и с функцией потерь по запросу полного промпта модель обучалась только при "
-        f"k = {config.n_examples}.",
+        f"запусков: {len(runs)}); полоса — от наименьшего значения до наибольшего. Панель — то, на "
+        "чём обучали. На панели «запрос» все варианты, а на панели «все токены» варианты без маски "
+        f"(штриховые линии) видели при обучении только k = {config.n_examples}.",
     },
     en={
-        "alt": "Target error against the number of examples under three losses",
+        "alt": "Target error against the number of examples under four ways of training",
         "caption": "Target error against the number of in-context examples, mean over runs (runs: "
-        f"{len(runs)}); the band spans the smallest to the largest value. A panel is a loss. Without a "
-        "mask, and with the loss on the query of the full prompt, a model was trained at "
-        f"k = {config.n_examples} only.",
+        f"{len(runs)}); the band spans the smallest to the largest value. A panel is what was "
+        "trained on. In the panel “query” all variants, and in the panel “all tokens” those without a "
+        f"mask (dashed lines), saw only k = {config.n_examples} in training.",
     },
 )
 
 # %%
-middle = config.n_examples // 2
+middle = (config.n_examples + 1) // 2
 full = errors[errors.k == config.n_examples].merge(last_rows(curves), on=["b", "seed", "variant"])
 many = errors[errors.k >= middle].groupby(["b", "seed", "variant"]).error
 full = full.merge(many.agg(lambda own: own.mean(skipna=False)).rename("many").reset_index())
@@ -405,7 +426,7 @@ report.table(
         "variant": "вариант",
         "training_loss": "функция потерь на обучении",
         "error": "ошибка в целевой задаче",
-        "many": "она же в среднем по k ≥ n / 2",
+        "many": "она же, средняя по k ≥ n / 2",
     },
     en={
         "b": "b",
@@ -420,30 +441,35 @@ report.table(
 # %% [markdown] tags=["ru"]
 # ## Вердикты
 #
-# Величины $E$ и $E(0)$, усреднение и интервалы определены в первом ноутбуке; пороги здесь тоже наши.
-# $M(v)$ — ошибка в целевой задаче, средняя по $k \ge n / 2$: вариант, обученный при случайном $k$, должен
-# решать задачу при любой длине, а не только при полной.
+# Величины $E$ и $E(0)$, усреднение и интервалы — как в первом ноутбуке; пороги и здесь наши. $M(v)$ —
+# ошибка в целевой задаче, средняя по $k \ge n / 2$: вариант, обученный при случайном $k$, должен решать
+# задачу при любой длине, а не только при полной. $M(0)$ — то же у предсказания «всегда ноль».
 #
 # | пункт | что измеряем в каждом запуске | подтверждено, если |
 # |---|---|---|
-# | 10 | у SPE и LPE без маски: $E$ с функцией потерь (query) к $E$ со всеми токенами; то же для $M$ и (random k) | меньше 0,5 |
-# | A | для тех же вариантов: $E$ или $M$, делённая на $E(0)$ | меньше 0,5 |
-# | B | $E$ с PM к $E$ с CM, LPE, функция потерь (query); то же для $M$ и (random k) | меньше 1 |
-# | C | $M$ у none и у PM (random k) к $E(0)$ | больше 0,5 |
+# | 10 | SPE и LPE без маски: отношение $E$ с (query) к $E$ со всеми токенами | меньше 0,5 |
+# | 10 | они же: отношение $M$ с (random k) к $M$ с (all, random k) | меньше 0,5 |
+# | A | они же: отношение $E$ с (query) к $E(0)$ и $M$ с (random k) к $M(0)$ | меньше 0,5 |
+# | B | LPE с (query): отношение $E$ с PM к $E$ с CM; то же для $M$ с (random k) | меньше 1 |
+# | B | SPE и LPE с (query): отношение $E$ с PM к $E$ без маски; то же для $M$ с (random k) | меньше 1 |
+# | C | none и PM: отношение $E$ с (query) к $E(0)$ и $M$ с (random k) к $M(0)$ | больше 0,5 |
 
 # %% [markdown] tags=["en"]
 # ## Verdicts
 #
-# The quantities $E$ and $E(0)$, the averaging and the intervals are defined in the first notebook;
-# the thresholds are ours here too. $M(v)$ is the target error averaged over $k \ge n / 2$: a variant
-# trained at random $k$ should solve the task at every length, not at the full one alone.
+# The quantities $E$ and $E(0)$, the averaging and the intervals are those of the first notebook; the
+# thresholds are ours here too. $M(v)$ is the target error averaged over $k \ge n / 2$: a variant trained
+# at random $k$ should solve the task at every length, not at the full one alone. $M(0)$ is the same for
+# the prediction “always zero”.
 #
 # | point | what is measured in every run | confirmed if |
 # |---|---|---|
-# | 10 | for SPE and LPE without a mask: $E$ with the loss (query) divided by $E$ with all tokens; the same for $M$ and (random k) | below 0.5 |
-# | A | for the same variants: $E$ or $M$ divided by $E(0)$ | below 0.5 |
-# | B | $E$ with PM divided by $E$ with CM, LPE, loss (query); the same for $M$ and (random k) | below 1 |
-# | C | $M$ of none and of PM (random k) divided by $E(0)$ | above 0.5 |
+# | 10 | SPE and LPE without a mask: $E$ with (query) divided by $E$ with all tokens | below 0.5 |
+# | 10 | the same variants: $M$ with (random k) divided by $M$ with (all, random k) | below 0.5 |
+# | A | the same variants: $E$ with (query) divided by $E(0)$, $M$ with (random k) divided by $M(0)$ | below 0.5 |
+# | B | LPE with (query): $E$ with PM divided by $E$ with CM; the same for $M$ with (random k) | below 1 |
+# | B | SPE and LPE with (query): $E$ with PM divided by $E$ without a mask; the same for $M$ with (random k) | below 1 |
+# | C | none and PM: $E$ with (query) divided by $E(0)$, $M$ with (random k) divided by $M(0)$ | above 0.5 |
 
 
 # %%
@@ -455,21 +481,29 @@ def many_errors(variant):
     return per_run(full, variant, "many")
 
 
-error_of_zero = solvers[(solvers.solver == "zero") & (solvers.k == config.n_examples)].error.item()
+zero = solvers[(solvers.solver == "zero") & (solvers.k >= middle)]
+zeros = {"E": zero[zero.k == config.n_examples].error.item(), "M": zero.error.mean()}
+
+measures = {"query": ("E", error), "random k": ("M", many_errors)}
+
+
+def against(point, variant, other, loss, **side):
+    sign, measure = measures[loss]
+    divisor = zeros[sign] if other == "0" else measure(other)
+    return claim(point, f"{sign}({variant}) / {sign}({other})", measure(variant) / divisor, **side)
+
 
 # %%
 claims = []
-for measure, sign, loss in ((error, "E", "query"), (many_errors, "M", "random k")):
+for loss, all_tokens in (("query", ""), ("random k", " (all, random k)")):
+    own = f" ({loss})"
     for name in ("SPE", "LPE"):
-        own = f"{name} ({loss})"
-        ratio, absolute = measure(own) / measure(name), measure(own) / error_of_zero
-        claims.append(claim("10", f"{sign}({own}) / {sign}({name})", ratio, below=0.5))
-        claims.append(claim("A", f"{sign}({own}) / E(0)", absolute, below=0.5))
-    prefix, causal = (f"LPE + {mask} ({loss})" for mask in ("PM", "CM"))
-    ratio = measure(prefix) / measure(causal)
-    claims.append(claim("B", f"{sign}({prefix}) / {sign}({causal})", ratio, below=1))
-for own in ("none (random k)", "PM (random k)"):
-    claims.append(claim("C", f"M({own}) / E(0)", many_errors(own) / error_of_zero, above=0.5))
+        claims.append(against("10", name + own, name + all_tokens, loss, below=0.5))
+        claims.append(against("A", name + own, "0", loss, below=0.5))
+        claims.append(against("B", f"{name} + PM{own}", name + own, loss, below=1))
+    claims.append(against("B", f"LPE + PM{own}", f"LPE + CM{own}", loss, below=1))
+    for name in ("none", "PM"):
+        claims.append(against("C", name + own, "0", loss, above=0.5))
 results = pd.DataFrame(claims).sort_values("point", kind="stable")
 report.verdict_table(results)
 
@@ -485,8 +519,8 @@ report.figure(
         "указывает на ту сторону, где утверждение верно.",
     },
     en={
-        "alt": "The ratios of the table of verdicts with intervals and thresholds, for each b",
-        "caption": "A row is a ratio of the table of verdicts. A point is the (geometric) mean over "
+        "alt": "The ratios in the table of verdicts with intervals and thresholds, for each b",
+        "caption": "A row is a ratio from the table of verdicts. A point is the (geometric) mean over "
         "seeds, a bar its 95% confidence interval; there is none for a single seed. Filled points are "
         "b = 1, open ones b > 1. The vertical line is the threshold, the arrow points to the side on "
         "which the claim is true.",
@@ -496,15 +530,21 @@ report.figure(
 # %% [markdown] tags=["ru"]
 # ## Чего этот эксперимент не показывает
 #
-# - **Функция потерь по запросу слабее учит.** За шаг она даёт в десятки раз меньше ответов, так что вариант, который с ней
-#   ничему не научился, мог просто не успеть. Это видно по LPE + CM с той же функцией потерь.
-# - **Внимание — ещё не причина.** Большой вес от $x_i$ к $y_i$ показывает, что ответ доступен; что модель им
-#   и пользуется, показывает подложенный ответ.
+# - **Функция потерь по запросу учит медленнее.** Полный промпт даёт ей в $n + 1$ раз меньше ответов за
+#   шаг, так что вариант, который с ней ничему не научился, мог просто не успеть. Судить об этом можно
+#   по LPE + CM с той же функцией потерь.
+# - **Префиксная маска сравнивается с каузальной только у LPE.** SPE + CM с функцией потерь по запросу
+#   не обучали.
+# - **Внимание — ещё не причина.** Большой вес внимания от $x_i$ к $y_i$ показывает, что ответ доступен;
+#   пользуется ли им модель, показывает подложенный ответ.
 
 # %% [markdown] tags=["en"]
 # ## What this experiment does not show
 #
-# - **A loss on the query teaches less.** It gives a small fraction of the answers in a step, so a variant
-#   that learned nothing from it may simply have had too little time. LPE + CM with the same loss tells.
-# - **Attention is not yet a cause.** A large weight from $x_i$ to $y_i$ shows that the answer is at hand;
-#   that the model uses it is shown by the planted answer.
+# - **A loss on the query teaches more slowly.** The full prompt gives it $n + 1$ times fewer answers a
+#   step, so a variant that learned nothing from it may simply have run out of time. LPE + CM with the
+#   same loss is there to judge by.
+# - **The prefix mask is compared with the causal one for LPE only.** SPE + CM was not trained with a
+#   loss on the query.
+# - **Attention is not yet a cause.** A large attention weight from $x_i$ to $y_i$ shows that the answer is
+#   at hand; whether the model uses it is shown by the planted answer.

@@ -159,6 +159,7 @@ CHANGED = {
     "width": 18,
     "mlp_width": 33,
     "d": 3,
+    "function_class": "tree",
     "n_examples": 6,
     "batch_size": 9,
     "lr": math.nextafter(5e-4, 1),

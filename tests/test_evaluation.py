@@ -273,3 +273,29 @@ def test_the_zero_predictor_is_what_a_silent_model_scores(tiny, perturbed):
     table = evaluation.reference_errors(prompts, KS)
     expected = table[table.solver == "zero"].error.to_numpy()
     np.testing.assert_allclose(errors, np.stack([expected, expected]), rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", evaluation.FITTING_SOLVERS)
+def test_the_solver_of_a_class_beats_those_that_do_not_know_it(tiny, kind):
+    """With plenty of examples: what an ideal learner of that class can be measured against."""
+    config = tiny(function_class=kind, d=4, n_examples=200, evaluation_prompts=48)
+    prompts = sampler.evaluation_prompts(config)
+    ((name, solve),) = evaluation.FITTING_SOLVERS[kind].items()
+    fitted = evaluation.reference_errors(prompts, [0, 200], {name: solve})
+    assert list(fitted.solver) == [name] * 2 and list(fitted.k) == [0, 200]
+    others = {name: evaluation.REFERENCE_SOLVERS[name] for name in ("averaging", "zero")}
+    if kind != "sparse":
+        others["ridge"] = evaluation.ridge
+    uninformed = evaluation.reference_errors(prompts, [200], others).error
+    assert fitted.error[1] < 0.8 * uninformed.min()
+    assert fitted.error[0] == pytest.approx(
+        float(prompts.answers[:, 0].square().mean()) / 4, rel=1e-6
+    )
+
+
+def test_lasso_needs_fewer_examples_than_least_squares_on_sparse_functions(tiny):
+    config = tiny(function_class="sparse", d=8, n_examples=7, evaluation_prompts=64)
+    prompts = sampler.evaluation_prompts(config)
+    solvers = {"lasso": evaluation.lasso, "least squares": evaluation.least_squares}
+    lasso, least_squares = evaluation.reference_errors(prompts, [6], solvers).error
+    assert lasso < 0.7 * least_squares

@@ -7,7 +7,7 @@ import torch
 
 from icl_core import evaluation, generalisation, records, sampler, training
 from icl_core.config import VARIANTS
-from icl_core.generalisation import SCALES, extended, iteration_errors, measure, prompts_of
+from icl_core.generalisation import SCALES, drawn, extended, iteration_errors, measure
 
 DRAWN = 20_000
 
@@ -15,7 +15,7 @@ DRAWN = 20_000
 @pytest.mark.parametrize("name", SCALES)
 def test_the_zero_predictor_scores_one_and_least_squares_nothing_without_noise(name):
     """After division by the answers' scale: a harder distribution is not just a larger one."""
-    prompts, (x_scale, w_scale, noise) = prompts_of(name, DRAWN, 8, 3), SCALES[name]
+    prompts, (x_scale, w_scale, noise) = drawn(name, DRAWN, 8, 3).prompts(8), SCALES[name]
     scale = 3 * (x_scale * w_scale) ** 2
     assert float(prompts.answers[:, -1].square().mean()) / scale == pytest.approx(1, rel=0.08)
     x, y = prompts.tokens[:, 0::2].double().numpy(), prompts.tokens[:, 1::2, 0].double().numpy()
@@ -26,16 +26,32 @@ def test_the_zero_predictor_scores_one_and_least_squares_nothing_without_noise(n
 
 def test_distributions_differ_in_what_they_are_named_after_alone():
     """The same draws: x three times as large is the same prompt, scaled."""
-    plain = prompts_of("as trained", 50, 4, 3)
-    large = prompts_of("3 x", 50, 4, 3)
+    plain, large = (drawn(name, 50, 4, 3).prompts(4) for name in ("as trained", "3 x"))
     torch.testing.assert_close(large.tokens, 3 * plain.tokens)
     torch.testing.assert_close(large.answers, 3 * plain.answers)
-    noisy = prompts_of("noise 0.5", DRAWN, 4, 3)
-    disturbance = noisy.tokens[:, 1::2, 0] - noisy.answers[:, :-1]
+    plain, noisy = (drawn(name, DRAWN, 4, 3).prompts(4) for name in ("as trained", "noise 0.5"))
+    disturbance = (noisy.tokens - plain.tokens)[:, 1::2, 0]
     assert disturbance.std().item() == pytest.approx(0.5, rel=0.02)
-    torch.testing.assert_close(
-        noisy.tokens[:, 0::2], prompts_of("as trained", DRAWN, 4, 3).tokens[:, 0::2]
-    )
+    assert torch.equal(noisy.tokens[:, 0::2], plain.tokens[:, 0::2])
+    assert torch.equal(noisy.answers[:, -1], plain.answers[:, -1])
+
+
+def test_every_number_of_examples_asks_the_same_query():
+    """More examples in front of it, nothing else: ratios between lengths are paired."""
+    elsewhere = drawn("noise 0.1", 5, 9, 3)
+    for k in (0, 1, 4, 9):
+        prompts, all_of_it = elsewhere.prompts(k), elsewhere.prompts(9)
+        assert prompts.tokens.shape == (5, 2 * k + 1, 3)
+        assert torch.equal(prompts.tokens[:, : 2 * k], all_of_it.tokens[:, : 2 * k])
+        assert torch.equal(prompts.tokens[:, -1], all_of_it.tokens[:, -1])
+        assert torch.equal(prompts.answers[:, -1], all_of_it.answers[:, -1])
+
+
+@pytest.mark.parametrize("n", [1, 3, 20, 63, 200])
+def test_lengths_hold_the_trained_one_its_neighbours_and_twice_it(n):
+    ks = generalisation.lengths(n)
+    assert {0, n - 1, n, n + 1, 2 * n, 4 * n + 3} <= set(ks)
+    assert ks == sorted(set(ks)) and ks[-1] == 4 * n + 3
 
 
 def test_skewed_coordinates_have_falling_eigenvalues_and_the_same_trace():
@@ -76,30 +92,38 @@ def test_iterations_of_one_pass_are_those_of_models_run_for_as_long(tiny, pertur
 def test_a_table_has_a_row_for_everything_that_was_tried(tiny, perturbed, name):
     """LPE ends at its table and goes on only in the two named ways; pair just ends."""
     config = tiny(b=2)
-    table = measure(perturbed(config, (VARIANTS[name],)), config, n_prompts=8)
+    table = measure(perturbed(config, (VARIANTS[name],)), config)
     assert list(table.columns) == generalisation.COLUMNS
     assert not table.duplicated(generalisation.COLUMNS[:5]).any()
     assert table.error.notna().all()
     assert (table.low <= table.error).all() and (table.error <= table.high).all()
     by_length = table[(table.prompts == "as trained") & (table.loops == 2)]
     reach = {extension: own.k.max() for extension, own in by_length.groupby("extension")}
-    expected = {"LPE + CM": {"": 5, "zeros": 16, "interpolated": 16}, "pair + CM": {"": 5}}
-    assert reach == expected.get(name, {"": 16})
+    expected = {"LPE + CM": {"": 5, "zeros": 23, "interpolated": 23}, "pair + CM": {"": 5}}
+    assert reach == expected.get(name, {"": 23})
     full = table[(table.k == 5) & (table.extension == "")]
     assert set(full.prompts) == set(SCALES)
     assert sorted(full[full.prompts == "as trained"].loops) == [*range(1, 21)]
 
 
-def test_measurements_are_made_once_and_read_afterwards(tiny, tmp_path, monkeypatch):
+def test_measurements_are_made_once_and_go_with_their_run(tiny, tmp_path, monkeypatch):
     """From the recorded weights; a table of other variants is refused, not mended."""
-    out = str(tmp_path)
-    run = training.run(tiny(), out)
-    first = generalisation.measured(out, run)
-    path = tmp_path / "data/4_lengths_and_loops/b1-seed0/1_position_and_mask.csv"
-    assert [p.name for p in path.parent.iterdir()] == [path.name]
+    run = training.run(tiny(), str(tmp_path))
+    first = generalisation.measured(run)
+    path = run.folder / records.MEASUREMENTS
+    assert {p.name for p in run.folder.iterdir()} == {*records.FILES, *records.LATER, path.name}
     monkeypatch.setattr(generalisation, "measure", None)
-    pd.testing.assert_frame_equal(generalisation.measured(out, run), first)
+    pd.testing.assert_frame_equal(generalisation.measured(run), first)
     assert set(first.extension) == {"", "zeros", "interpolated"}
     first[first.variant == "CM"].to_csv(path, index=False)
     with pytest.raises(records.RecordError, match="is not a complete table"):
-        generalisation.measured(out, run)
+        generalisation.measured(run)
+
+
+def test_a_diverged_variant_is_measured_as_not_a_number(tiny, tmp_path, monkeypatch):
+    """Numbers all the same: the table can be averaged, and the average says so."""
+    run = training.run(tiny(), str(tmp_path))
+    weights = {name: torch.full_like(w, torch.nan) for name, w in run.weights().items()}
+    monkeypatch.setattr(records.Run, "weights", lambda run: weights)
+    table = generalisation.measured(run)
+    assert table.error.dtype == float and table.error.isna().all()

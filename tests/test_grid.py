@@ -139,13 +139,10 @@ def test_smoke_grid_is_recorded(smoke):
 
 def test_every_recorded_run_is_measured_elsewhere(smoke):
     """The fourth notebook trains nothing; runs that it was not asked for are measured too."""
-    tables = {
-        path.relative_to(smoke / "data/4_lengths_and_loops").as_posix(): pd.read_csv(path)
-        for path in smoke.glob("data/4_lengths_and_loops/*/*.csv")
-    }
-    runs = {f"{r.parent.name}/{r.name}" for name in ABLATIONS for r in smoke.glob(f"data/{name}/*")}
-    assert {f"{name.split('/')[1][:-4]}/{name.split('/')[0]}" for name in tables} == runs
-    assert all(list(table.columns) == generalisation.COLUMNS for table in tables.values())
+    runs = [path for name in ABLATIONS for path in (smoke / "data" / name).glob("b*")]
+    assert len(runs) > 4
+    for path in runs:
+        assert list(pd.read_csv(path / records.MEASUREMENTS).columns) == generalisation.COLUMNS
 
 
 @pytest.mark.parametrize("ablation", GRIDS["smoke"]["ablations"])

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from icl_core import sampler
-from icl_core.config import ABLATIONS, VARIANTS, Config
+from icl_core.config import ABLATIONS, VARIANTS, Config, Variant
 from icl_core.model import (
     ALL,
     QUERY,
@@ -20,7 +20,8 @@ from icl_core.model import (
 )
 
 SIX = tuple(VARIANTS[name] for name in ABLATIONS["1_position_and_mask"])
-EVERY = tuple(variant for variant in VARIANTS.values() if variant.loss == "all")
+EVERY = tuple(v for v in VARIANTS.values() if v == Variant(v.encoding, v.mask))
+ENDING = ("learned", "learned from sinusoidal", "pairs", "pairs and types")
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 each_variant = pytest.mark.parametrize("variant", EVERY, ids=lambda variant: variant.name)
 
@@ -106,7 +107,9 @@ def sinusoid(t, i):
 # The rows p of 11 tokens of width 16, from an encoding's tables.
 ROWS = {
     "sinusoidal": lambda e: torch.tensor([[sinusoid(t, i) for i in range(16)] for t in range(11)]),
+    "small sinusoidal": lambda e: ROWS["sinusoidal"](e) / 50 * 2**0.5,
     "learned": lambda e: e.table[0],
+    "learned from sinusoidal": lambda e: e.table[0],
     "types": lambda e: e.types[0, [0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0]],
     "pairs": lambda e: e.pairs[0, [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5]],
     "pairs and types": lambda e: ROWS["pairs"](e) + ROWS["types"](e),
@@ -307,10 +310,11 @@ def test_parameters_at_the_sources_table():
     """100 545 without an encoding; the learned table adds 8 128, the source text's 8 %."""
     added = {
         "learned": 8_128,
+        "learned from sinusoidal": 8_128,
         "types": 128,
         "pairs": 64 * 64,
         "pairs and types": 64 * 64 + 128,
-        **dict.fromkeys(["none", "sinusoidal", "rotary", "alibi"], 0),
+        **dict.fromkeys(["none", "sinusoidal", "small sinusoidal", "rotary", "alibi"], 0),
     }
     for variant in EVERY:
         assert parameter_count(Config(), variant) == 100_545 + added[variant.encoding], variant
@@ -338,6 +342,8 @@ def test_variants_of_a_run_start_alike_wherever_they_share_parameters(tiny, seed
     for variant in named("LPE", "pair + TPE"):
         shared |= by_role(LoopedTransformer(tiny(seed=seed, b=5), (variant,)).state_dict())
     for i, variant in enumerate(EVERY):
+        if variant.encoding == "learned from sinusoidal":
+            continue  # its table starts elsewhere, see below
         alone = LoopedTransformer(tiny(seed=seed), (variant,)).state_dict()
         in_stack = variant_weights(stack, EVERY, i)
         assert alone.keys() == in_stack.keys()
@@ -347,11 +353,60 @@ def test_variants_of_a_run_start_alike_wherever_they_share_parameters(tiny, seed
         assert all(torch.equal(weight, shared[name]) for name, weight in by_role(alone).items())
 
 
+def test_the_scales_that_are_compared(tiny):
+    """A small sinusoid is as long as a learned row, a large learned row starts as a sinusoid."""
+    stack = LoopedTransformer(Config(), named("SPE", "SPE small", "LPE", "LPE large"))
+    spe, small, lpe, large = stack.positions(127).detach()
+    assert torch.equal(large, spe)
+    torch.testing.assert_close(small.norm(dim=1), torch.full((127,), 0.02 * 8))
+    assert lpe.norm(dim=1).mean().item() == pytest.approx(0.02 * 8, rel=0.02)
+    torch.testing.assert_close(spe.norm(dim=1), torch.full((127,), 32**0.5))
+
+
+def test_a_small_read_in_changes_the_start_of_the_read_in_alone():
+    """In a stack too: its neighbours keep theirs."""
+    names = ("SPE", "SPE (small read-in)", "LPE (small read-in)", "LPE")
+    weights = LoopedTransformer(Config(), named(*names)).state_dict()
+    for name, weight in weights.items():
+        if not name.startswith(("read_in", "encodings")):
+            assert all(torch.equal(own, weight[0]) for own in weight)
+    read_in, bias = weights["read_in.weight"], weights["read_in.bias"]
+    assert torch.equal(read_in[0], read_in[3]) and torch.equal(read_in[1], read_in[2])
+    assert read_in[1].std().item() == pytest.approx(0.02, rel=0.1)
+    assert not bias[1:3].any() and bias[0].any() and torch.equal(bias[0], bias[3])
+
+
+@pytest.mark.parametrize("name", ["SPE + CM", "LPE"])
+def test_an_encoding_of_the_first_iteration_is_not_added_again(tiny, perturbed, name):
+    """z_1 as ever, z_2 = LN(blocks(z_1 + e)); alone and beside a variant that adds it always."""
+    names = (f"{name} (first iteration)", name)
+    both, tokens = perturbed(tiny(b=3), named(*names)), sampler.batch(tiny(), 0).tokens
+    once = LoopedTransformer(tiny(b=3), named(names[0]))
+    once.load_state_dict(variant_weights(both.state_dict(), named(*names), 0))
+    with torch.no_grad():
+        e = (tokens @ once.read_in.weight[0] + once.read_in.bias[0])[None]
+        z, by_hand = e + once.positions(11)[:, None], []
+        for _ in range(3):
+            for block in once.blocks:
+                z = z + attention_by_hand(block.attention, block.norm_1(z), VARIANTS[name])
+                z = z + block.mlp_out(F.gelu(block.mlp_in(block.norm_2(z)), approximate="tanh"))
+            z = once.norm(z)
+            by_hand.append((z[0] @ once.read_out.weight[0] + once.read_out.bias[0])[:, ::2, 0])
+            z = z + e
+        predictions = both(tokens)
+        torch.testing.assert_close(predictions[:, 0], torch.stack(by_hand), **CLOSE)
+        torch.testing.assert_close(once(tokens)[:, 0], predictions[:, 0], **CLOSE)
+        always = LoopedTransformer(tiny(b=3), named(name))
+        always.load_state_dict(variant_weights(both.state_dict(), named(*names), 1))
+        torch.testing.assert_close(always(tokens)[:, 0], predictions[:, 1], **CLOSE)
+
+
 def test_another_seed_starts_elsewhere(tiny):
     """Three seeds with the same weights would be one run counted thrice."""
     one, other = (LoopedTransformer(tiny(seed=seed), EVERY).state_dict() for seed in (0, 1))
     for name in one:
         constant = "norm" in name or ("blocks" in name and name.endswith("bias"))
+        constant |= "from sinusoidal" in name
         assert torch.equal(one[name], other[name]) == constant
 
 
@@ -393,7 +448,7 @@ def test_no_two_tables_start_from_the_same_random_numbers():
     assert np.abs(correlations - np.eye(13)).max() < 0.5
 
 
-@pytest.mark.parametrize("encoding", ["LPE", "pair", "pair + TPE"])
+@pytest.mark.parametrize("encoding", ["LPE", "LPE large", "pair", "pair + TPE"])
 @pytest.mark.parametrize("mask", ["", " + CM", " + PM"])
 def test_a_learned_table_ends_where_it_was_trained(tiny, encoding, mask):
     """A loud error that names the length, instead of a wrong row or a message about shapes."""
@@ -405,7 +460,7 @@ def test_a_learned_table_ends_where_it_was_trained(tiny, encoding, mask):
     assert model(longer[:, :3]).shape == (1, 1, 2, 2)
 
 
-UNENDING = [v for v in EVERY if v.encoding not in ("learned", "pairs", "pairs and types")]
+UNENDING = [v for v in EVERY if v.encoding not in ENDING]
 
 
 @pytest.mark.parametrize("variant", UNENDING, ids=lambda variant: variant.name)

@@ -33,7 +33,7 @@ GLOSSARY = {
     r"label leakage|the leak": r"утечк\w+( ответов)?",
     r"least squares": r"метод\w* наименьших квадратов",
     r"confidence interval": r"доверительн\w+ интервал",
-    r"\bseed": r"зерн",
+    r"\bseed": r"з[её]рн",
     r"\bbatch": r"батч",
 }
 

@@ -264,6 +264,17 @@ def test_recorded_runs_are_the_comparable_ones_by_b_and_seed(tiny, tmp_path, wri
     assert [(run.config.b, run.config.seed) for run in runs] == [(1, 2), (1, 10), (2, 0), (10, 1)]
 
 
+def test_runs_of_another_function_class_stand_beside_without_a_warning(tiny, tmp_path, write):
+    """They are no runs of this experiment gone astray."""
+    for kind in ("linear", "tree"):
+        write(tiny(function_class=kind))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (plain,) = recorded_runs(str(tmp_path), tiny())
+        (tree,) = recorded_runs(str(tmp_path), tiny(function_class="tree"))
+    assert (plain.folder.name, tree.folder.name) == ("b1-seed0", "b1-seed0-tree")
+
+
 def test_nothing_recorded_is_an_empty_list(tiny, tmp_path):
     """A fresh project is no error."""
     assert recorded_runs(str(tmp_path), tiny()) == []

@@ -9,7 +9,7 @@ import pytest
 
 from icl_core import report
 from icl_core.config import ABLATIONS
-from icl_core.evaluation import REFERENCE_SOLVERS
+from icl_core.evaluation import FITTING_SOLVERS, REFERENCE_SOLVERS
 from icl_core.verdicts import claim
 
 
@@ -77,7 +77,7 @@ def test_every_variant_and_solver_has_its_own_look():
     """Colour and line together, and marker and line together, tell variants apart."""
     drawn = {name.partition(" (")[0] for names in ABLATIONS.values() for name in names}
     assert set(report.STYLE) == drawn
-    assert set(report.SOLVERS) == set(REFERENCE_SOLVERS)
+    assert set(report.SOLVERS) == set(REFERENCE_SOLVERS).union(*FITTING_SOLVERS.values())
     for key in ("color", "marker"):
         looks = {(style[key], style["linestyle"]) for style in report.STYLE.values()}
         assert len(looks) == len(report.STYLE)
@@ -107,5 +107,6 @@ def test_effects_draw_open_and_certain_claims_alike():
 def test_a_verdict_table_states_its_threshold_in_both_languages(shown):
     values = pd.Series({(1, 0): 2.0, (1, 1): 2.1}).rename_axis(["b", "seed"])
     report.verdict_table(pd.DataFrame([claim("1", "E(SPE)", values, above=0.5)]))
-    (ru, _), (en, _) = [(what.data, about) for what, about in shown]
+    ru, en, ru_whole, en_whole = [what.data for what, _ in shown]
+    assert "1: подтверждено" in ru_whole and "1: confirmed" in en_whole
     assert "> 0,5" in ru and "подтверждено" in ru and "> 0.5" in en and "confirmed" in en

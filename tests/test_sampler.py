@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from icl_core import sampler
+from icl_core.config import FUNCTION_CLASSES
 
 SIZES = {
     "seed": st.integers(0, 2**32 - 1),
@@ -131,3 +132,47 @@ def test_streams_differ(seed, step):
         for seeds in ((seed,), (seed, step + 1))
     ]
     assert len(set(streams)) == len(streams)
+
+
+@pytest.mark.parametrize("kind", FUNCTION_CLASSES)
+def test_every_class_asks_about_the_same_points_and_is_scaled_alike(tiny, kind):
+    """E y² = d, so that the zero predictor scores 1 on each; x is that of the linear class."""
+    config = tiny(function_class=kind, d=3, n_examples=9, evaluation_prompts=20_000)
+    prompts = sampler.evaluation_prompts(config)
+    assert prompts.tokens.dtype == prompts.answers.dtype == torch.float32
+    assert float(prompts.answers.square().mean()) / 3 == pytest.approx(1, rel=0.05)
+    plain = sampler.evaluation_prompts(config.model_copy(update={"function_class": "linear"}))
+    assert torch.equal(prompts.tokens[:, 0::2], plain.tokens[:, 0::2])
+    assert torch.equal(prompts.answers, plain.answers) == (kind == "linear")
+    assert torch.equal(prompts.tokens[:, 1::2, 0], prompts.answers[:, :-1])
+
+
+def test_a_sparse_function_is_linear_in_two_coordinates(tiny):
+    config = tiny(function_class="sparse", d=5, n_examples=9)
+    used = []
+    for x, y in zip(*points(sampler.batch(config, 0))):
+        w = np.linalg.lstsq(x, y)[0]
+        np.testing.assert_allclose(x @ w, y, atol=1e-4)
+        used.append(tuple(np.flatnonzero(np.abs(w) > 1e-4)))
+    assert {len(coordinates) for coordinates in used} == {2} and len(set(used)) > 3
+
+
+def test_a_network_is_homogeneous_and_bent(tiny):
+    """f(2 x) = 2 f(x), as for linear functions, but f(x) + f(-x) is not 0."""
+    x = np.random.default_rng(0).standard_normal((50, 3, 4)).astype(np.float32)
+    at = {
+        scale: sampler.network(np.random.default_rng(1), (scale * x).astype(np.float32), x[:, 0])
+        for scale in (1, 2, -1)
+    }
+    np.testing.assert_allclose(at[2], 2 * at[1], rtol=1e-4, atol=1e-4)
+    assert np.abs(at[1] + at[-1]).mean() > 0.5
+
+
+def test_a_tree_looks_at_signs_alone_and_has_sixteen_leaves():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((20, 4000, 6)).astype(np.float32)
+    values = sampler.tree(np.random.default_rng(1), x, x[:, 0])
+    signs = sampler.tree(np.random.default_rng(1), np.sign(x), x[:, 0])
+    np.testing.assert_array_equal(values, signs)
+    leaves = [len(np.unique(own)) for own in values]
+    assert max(leaves) <= 16 and np.mean(leaves) > 8

@@ -420,6 +420,9 @@ def test_what_each_loss_asks_for(tiny):
         k = cut.shape[1] // 2
         assert torch.equal(cut, tokens[:, : 2 * k + 1]) and torch.equal(of_cut[:, 0], answers[:, k])
         assert torch.equal(cut[:, row], tokens[:, [2 * k]])
+        cut_too, of_all_x, rows = training.asked(config, "cut all", step)
+        assert torch.equal(cut_too, cut) and torch.equal(of_all_x, answers[:, : k + 1])
+        assert cut_too[:, rows].shape[1] == k + 1
         assert k == training.asked(config, "cut", step)[0].shape[1] // 2
         ks.add(k)
     assert ks == set(range(6))
@@ -550,11 +553,8 @@ def test_a_cpu_trains_single_variants_and_another_device_all_of_one_loss(tiny):
     gpu = config.model_copy(update={"device": "cuda"})
     assert training.stacks_of(config, config.stack) == [(variant,) for variant in config.stack]
     stacks = training.stacks_of(gpu, config.stack)
-    assert [{variant.loss for variant in stack} for stack in stacks] == [
-        {"all"},
-        {"query"},
-        {"cut"},
-    ]
+    losses = [{variant.loss for variant in stack} for stack in stacks]
+    assert losses == [{"all"}, {"cut all"}, {"query"}, {"cut"}]
     assert sorted(sum(stacks, ())) == sorted(config.stack)
     assert training.stacks_of(gpu, CM) == [CM]
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from icl_core.verdicts import instability, judge, last_rows, per_run
+from icl_core.verdicts import instability, judge, last_rows, overall, per_run
 
 
 def at_b1(values) -> pd.Series:
@@ -43,11 +43,20 @@ def test_geometric_interval_is_students_on_logarithms():
     assert verdict.seeds == 4
 
 
-def test_runs_of_one_seed_count_once_and_incomplete_seeds_not_at_all():
-    runs = {(1, 0): 1.0, (5, 0): 3.0, (1, 1): 2.0, (5, 1): 4.0, (1, 2): 100.0}
-    index = pd.MultiIndex.from_tuples(runs, names=["b", "seed"])
-    verdict = judge(pd.Series(list(runs.values()), index=index), above=0)
-    assert (verdict.value, verdict.seeds) == (2.5, 2)
+@pytest.mark.parametrize(
+    "runs, b, value, seeds",
+    [
+        ({(1, 0): 1, (5, 0): 3, (1, 1): 2, (5, 1): 4}, (1, 5), 2.5, 2),
+        ({(1, 0): 1, (5, 0): 9, (1, 1): 2, (5, 1): 9, (1, 2): 3}, (1,), 2.0, 3),
+        ({(1, 0): 1, (5, 0): 3, (1, 1): 2, (5, 1): 4, (5, 2): 8}, (5,), 5.0, 3),
+        ({(1, 0): 1, (1, 1): 2, (5, 2): 9, (5, 3): 9}, (1,), 1.5, 2),
+    ],
+)
+def test_runs_of_one_seed_count_once_and_a_half_covered_b_not_at_all(runs, b, value, seeds):
+    """A grid that is half done must not undo what the done half has shown."""
+    values = pd.Series(runs, dtype=float).rename_axis(["b", "seed"])
+    verdict = judge(values, above=0)
+    assert (verdict.b, verdict.value, verdict.seeds) == (b, value, seeds)
 
 
 def test_a_b_of_a_single_seed_does_not_count_beside_one_of_several():
@@ -58,6 +67,13 @@ def test_a_b_of_a_single_seed_does_not_count_beside_one_of_several():
     assert (verdict.value, verdict.seeds, verdict.status) == (2.0, 3, "open")
     few = judge(pd.Series({(1, 0): 1.0, (5, 0): 3.0}).rename_axis(["b", "seed"]), above=0)
     assert (few.value, few.seeds, few.status) == (2.0, 1, "open")
+
+
+def test_a_point_is_confirmed_as_a_whole_only():
+    rows = [("1", "confirmed"), ("1", "open"), ("2", "confirmed"), ("2", "confirmed")]
+    rows += [("3", "open"), ("3", "not confirmed"), ("3", "confirmed")]
+    results = pd.DataFrame(rows, columns=["point", "status"])
+    assert overall(results) == {"1": "open", "2": "confirmed", "3": "not confirmed"}
 
 
 @given(st.lists(st.floats(0.01, 100), min_size=2, max_size=8), st.floats(0.01, 100))
