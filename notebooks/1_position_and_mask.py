@@ -138,6 +138,7 @@ width: int = 64  # hidden dimension / скрытая размерность
 mlp_width: int = 256  # width of the MLP / размерность слоя MLP
 n_examples: int = 63  # in-context examples / число in-context примеров
 d: int = 5  # dimension of x / размерность x
+function_class: str = "linear"  # linear, sparse, network or tree / класс функций
 batch_size: int = 64  # prompts in a batch / промптов в батче
 lr: float = 5e-4  # Adam's learning rate / скорость обучения (lr) в Adam
 steps: int = 10_000  # training steps / число шагов обучения
@@ -661,11 +662,11 @@ report.say(
 #
 # Отношения берутся внутри запуска, то есть попарно. Запуски с одним зерном делят начальные веса и
 # батчи, поэтому сначала мы усредняем по $b$ внутри зерна (для отношений — геометрически), а затем по
-# зёрнам, с 95-процентным доверительным интервалом Стьюдента. Значение $b$, для которого записано одно
-# зерно, в вердикте не участвует, если для другого их больше. Вердикт — **подтверждено**, если весь
-# интервал лежит по нужную сторону порога, **не подтверждено**, если весь лежит по другую, и
-# **открыто**, если порог внутри интервала, зёрен меньше двух или какой-то из запусков разошёлся.
-# Поправки на число проверок нет.
+# зёрнам, с 95-процентным доверительным интервалом Стьюдента. Значение $b$, для которого записано
+# меньше зёрен, чем для другого, в вердикте не участвует. Вердикт — **подтверждено**, если весь интервал
+# лежит по нужную сторону порога, **не подтверждено**, если весь лежит по другую, и **открыто**, если
+# порог внутри интервала, зёрен меньше двух или какой-то из запусков разошёлся. Поправки на число проверок
+# нет.
 
 # %% [markdown] tags=["en"]
 # ## Verdicts
@@ -695,11 +696,10 @@ report.say(
 #
 # Ratios are taken within a run, that is, in pairs. Runs of one seed share initial weights and batches,
 # so we first average over $b$ within a seed (geometrically for ratios) and then over seeds, with a 95%
-# Student-t confidence interval. A $b$ that was recorded with one seed has no part in the verdict if
-# another has more of them. The verdict is **confirmed** if the whole interval lies on the claimed
-# side of the threshold, **not confirmed** if all of it lies on the other, and **open** if the threshold
-# is inside, there are fewer than two seeds, or a run diverged. There is no correction for the number
-# of tests.
+# Student-t confidence interval. A $b$ recorded with fewer seeds than another has no part in
+# the verdict. The verdict is **confirmed** if the whole interval lies on the claimed side of the
+# threshold, **not confirmed** if all of it lies on the other, and **open** if the threshold is inside,
+# there are fewer than two seeds, or a run diverged. There is no correction for the number of tests.
 
 
 # %%
@@ -829,9 +829,10 @@ report.say(
 # - **Обучение могло остановиться слишком рано.** Вариант, который за эти шаги ничему не научился, мог бы
 #   научиться позже; то же верно для утечки ответов.
 # - **Одна задача и одна длина.** Линейные функции без шума и одна размерность. Все вердикты вынесены
-#   при той же длине промпта, что и при обучении; более длинные промпты не проверялись.
+#   при той же длине промпта, что и при обучении; другие длины — в четвёртом ноутбуке.
 # - **Причина утечки не проверена.** Автор объясняет её тем, что функция потерь учитывает все
-#   токены. Чтобы это проверить, нужно обучить те же варианты с функцией потерь по одному запросу.
+#   токены. Чтобы это проверить, нужно обучить те же варианты с функцией потерь по одному запросу: это
+#   третий ноутбук.
 # - **Мало запусков.** Интервал по нескольким запускам широк, и «открыто» в таблице может значить
 #   именно это.
 
@@ -845,8 +846,9 @@ report.say(
 # - **Training may have stopped too early.** A variant that learned nothing in these steps might
 #   have learned later; the same holds for label leakage.
 # - **One task and one length.** Linear functions without noise, one dimension. All verdicts are at the
-#   prompt length of the training; longer prompts were not tried.
+#   prompt length of the training; other lengths are in the fourth notebook.
 # - **The cause of the leak is not tested.** The author puts it down to the loss, which counts all
-#   tokens. To test that, the same variants must be trained with a loss on the query alone.
+#   tokens. To test that, the same variants must be trained with a loss on the query alone: that is the
+#   third notebook.
 # - **Few runs.** An interval over a handful of runs is wide, and “open” in the table can mean just
 #   that.
