@@ -98,10 +98,13 @@ def write_report(runs_of):
             f"no recorded runs in {OUT / 'data'}/; "
             "`make report GRID=quick` trains a small grid first"
         )
-    commands.append(f"{PYTHON} -m icl_core.pages build {OUT} {' '.join(notebooks)}")
+    executed, summary = OUT / "build/0_summary.ipynb", str(OUT / "notebooks/0_summary.ipynb")
+    commands.append(execute("0_summary", 1, 0, executed))  # it reads the verdicts of the others
+    commands.append(f"{PYTHON} -m icl_core.pages clean {executed} {summary}")
+    commands.append(f"{PYTHON} -m icl_core.pages build {OUT} {summary} {' '.join(notebooks)}")
     if OUT == Path("."):  # README tells of the recorded runs, not of a small grid
         for readme, language in (("README.md", "en"), ("README.ru.md", "ru")):
-            headline = f"{PYTHON} -m icl_core.pages headline {notebooks[0]} {readme} {language}"
+            headline = f"{PYTHON} -m icl_core.pages headline {summary} {readme} {language}"
             commands.append(headline)
     return "\n".join(commands)
 

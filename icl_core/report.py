@@ -1,59 +1,26 @@
 """Text, tables and figures in two languages: what the notebooks show.
 
 Each function emits one output a language, labelled in the output's metadata, so that a page can
-keep one of them. Numbers come in as numbers and leave in the reader's convention.
+keep one of them. Numbers come in as numbers and leave in the reader's convention. Below stand the
+passages that all notebooks share: the run, what is recorded, means by b, verdicts.
 """
 
 import io
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import matplotlib.pyplot as plt
+import nbformat
 import pandas as pd
 import seaborn as sns
 from IPython.display import SVG, Markdown, display
 from matplotlib.ticker import ScalarFormatter
 
+from icl_core import drawing, records
 from icl_core.verdicts import overall
 
 LANGUAGES = ("ru", "en")
-_COLOURS = sns.color_palette("colorblind").as_hex()
-# The same colour, marker and dash for the same variant everywhere; dashed is without a mask,
-# dash-dotted with the prefix mask. A variant with another loss looks as the one it is named after.
-STYLE = {
-    "SPE + CM": dict(color=_COLOURS[1], marker="s", linestyle="-"),
-    "LPE + CM": dict(color=_COLOURS[0], marker="o", linestyle="-"),
-    "CM": dict(color=_COLOURS[2], marker="^", linestyle="-"),
-    "SPE": dict(color=_COLOURS[3], marker="X", linestyle="--"),
-    "LPE": dict(color=_COLOURS[9], marker="P", linestyle="--"),
-    "none": dict(color="#555555", marker="D", linestyle="--"),
-    "TPE + CM": dict(color=_COLOURS[4], marker="*", linestyle="-"),
-    "TPE": dict(color=_COLOURS[4], marker="*", linestyle="--"),
-    "pair + CM": dict(color=_COLOURS[5], marker="v", linestyle="-"),
-    "pair": dict(color=_COLOURS[5], marker="v", linestyle="--"),
-    "pair + TPE + CM": dict(color="#5b3a8c", marker="h", linestyle="-"),
-    "pair + TPE": dict(color="#5b3a8c", marker="h", linestyle="--"),
-    "RoPE + CM": dict(color="#000000", marker="<", linestyle="-"),
-    "ALiBi + CM": dict(color="#8a8a8a", marker=">", linestyle="-"),
-    "SPE small + CM": dict(color="#e8a33d", marker="1", linestyle="-"),
-    "SPE small": dict(color="#e8a33d", marker="1", linestyle="--"),
-    "LPE large + CM": dict(color="#1f4e8c", marker="2", linestyle="-"),
-    "LPE large": dict(color="#1f4e8c", marker="2", linestyle="--"),
-    "PM": dict(color="#00563f", marker="p", linestyle="-."),
-    "SPE + PM": dict(color="#7a4b00", marker="d", linestyle="-."),
-    "LPE + PM": dict(color="#003a63", marker="H", linestyle="-."),
-}
-# The Russian name and the dash of every reference solver, which are all grey.
-SOLVERS = {
-    "least squares": ("метод наименьших квадратов", (0, (1, 1))),
-    "ridge": ("гребневая регрессия", (0, (5, 1))),
-    "averaging": ("усреднение", (0, (3, 1, 1, 1))),
-    "3 nearest neighbours": ("3 ближайших соседа", (0, (5, 3))),
-    "zero": ("ноль", (0, (1, 3))),
-    "lasso": ("лассо", (0, (4, 1, 1, 1))),
-    "gradient descent": ("градиентный спуск", (0, (4, 2, 1, 2))),
-    "greedy tree": ("жадное дерево", (0, (2, 2))),
-}
 STATUSES = {
     "confirmed": {"ru": "подтверждено", "en": "confirmed"},
     "not confirmed": {"ru": "не подтверждено", "en": "not confirmed"},
@@ -68,11 +35,6 @@ THEME = {
     "legend.frameon": False,
     "figure.constrained_layout.use": True,
 }
-
-
-def style(variant: str) -> dict:
-    """How a variant is drawn, whatever loss it was trained with."""
-    return STYLE[variant.partition(" (")[0]]
 
 
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -104,8 +66,11 @@ def say(ru: str, en: str, role: str = "text", **values: float | str | dict) -> N
         display(Markdown(text.format(**words)), metadata=metadata)
 
 
-def table(frame: pd.DataFrame, ru: dict[str, str], en: dict[str, str]) -> None:
-    """Emits the columns named in ru and en as a table; cells that are dicts hold both languages."""
+def table(frame: pd.DataFrame, ru: dict[str, str], en: dict[str, str], **metadata) -> None:
+    """Emits the columns named in ru and en as a table; cells that are dicts hold both languages.
+
+    metadata goes into the outputs' own, beside the language.
+    """
     for language, names in zip(LANGUAGES, (ru, en)):
         shown = frame[list(names)].rename(columns=names)
         numeric = [pd.api.types.is_numeric_dtype(shown[column]) for column in shown]
@@ -115,7 +80,7 @@ def table(frame: pd.DataFrame, ru: dict[str, str], en: dict[str, str]) -> None:
             disable_numparse=True,
             colalign=["right" if is_number else "left" for is_number in numeric],
         )
-        display(Markdown(text), metadata={"language": language})
+        display(Markdown(text), metadata={"language": language, **metadata})
 
 
 def _words(value: float | str | dict, language: str) -> str:
@@ -154,145 +119,148 @@ def _decimal_comma(drawn: plt.Figure) -> None:
                 axis.set_major_formatter(lambda value, _: number(round(value, 6), "ru"))
 
 
-def draw_lines(
-    axes: plt.Axes, frame: pd.DataFrame, x: str, y: str, variants: list[str], markers: int = 8
-) -> None:
-    """A line a variant: the mean over runs of y against x, in a band from least to largest."""
-    for variant in variants:
-        own = frame[frame.variant == variant].groupby(x)[y]
-        mean, low, high = own.mean(skipna=False), own.min(), own.max()
-        every = max(1, len(mean) // markers)
-        axes.plot(mean.index, mean, label=variant, markevery=every, markersize=5, **style(variant))
-        if own.size().max() > 1:
-            colour = style(variant)["color"]
-            axes.fill_between(mean.index, low, high, color=colour, alpha=0.15, linewidth=0)
-
-
-def draw_solvers(axes: plt.Axes, errors: pd.DataFrame, t: Callable[[str, str], str]) -> None:
-    """A thin grey line a reference solver: its error against k."""
-    for solver, own in errors.groupby("solver", sort=False):
-        name, dash = SOLVERS[solver]
-        axes.plot(
-            own.k, own.error, color="grey", linewidth=1, linestyle=dash, label=t(name, solver)
-        )
-
-
-def draw_points(axes: plt.Axes, frame: pd.DataFrame, y: str, variants: list[str]) -> None:
-    """A point a run for each variant; open points are the looped runs (b > 1)."""
-    for place, variant in enumerate(variants):
-        own = frame[frame.variant == variant].sort_values(["b", "seed"])
-        colour, marker = style(variant)["color"], style(variant)["marker"]
-        for i, (b, value) in enumerate(zip(own.b, own[y])):
-            shift = 0.5 * ((i + 0.5) / len(own) - 0.5)
-            face = colour if b == 1 else "white"
-            axes.plot(
-                place + shift, value, marker, color=colour, markerfacecolor=face, markersize=7
-            )
-    axes.set_xticks(range(len(variants)), variants, rotation=30, ha="right")
-
-
-def draw_losses(
-    curves: pd.DataFrame, variants: list[str], zero: float, t: Callable[[str, str], str]
-) -> plt.Figure:
-    """Training loss beside target error, by step; zero: the target error of “always zero”."""
-    figure, axes = plt.subplots(1, 2, figsize=(12, 4.5), sharey=True)
-    titles = (
-        t("функция потерь на обучении", "training loss"),
-        t("ошибка в целевой задаче", "target error"),
+def tell_run(run: records.Run) -> None:
+    """Says what the run is, how long it trained, what it took over and what diverged."""
+    made = run.provenance
+    taken = [f"{name} ({origin})" for name, origin in made.get("taken_over", {}).items()]
+    say(
+        ru="Запуск: $b$ = {b}, зерно {seed}, шагов: {steps}. Обучение заняло {hours} ч на "
+        "устройстве {device}; шагов в секунду, считая шаги каждого варианта: {speed}. Варианты, "
+        "взятые из других запусков: {taken}. Разошлись: {diverged}.",
+        en="The run: $b$ = {b}, seed {seed}, {steps} steps. Training took {hours} h on {device}; "
+        "steps a second, counting every variant’s steps: {speed}. Variants taken from other runs: "
+        "{taken}. Diverged: {diverged}.",
+        b=run.config.b,
+        seed=run.config.seed,
+        steps=run.config.steps,
+        hours=made["wall_seconds"] / 3600,
+        device=made["device"],
+        speed=made["variant_steps_per_second"],
+        taken=", ".join(taken) or "—",
+        diverged=", ".join(made["diverged"]) or "—",
     )
-    columns = ("training_loss", "target_error")
-    for ax, column, level, title in zip(axes, columns, (1, zero), titles):
-        draw_lines(ax, curves, "step", column, variants)
-        ax.axhline(level, color="grey", linewidth=0.8, linestyle=":")
-        ax.set(title=title, xlabel=t("шаг", "step"), yscale="log")
-    axes[0].set_ylabel(t("квадрат ошибки / d", "squared error / d"))
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center")
-    return figure
 
 
-def draw_performance(
-    errors: pd.DataFrame, solvers: pd.DataFrame, variants: list[str], t: Callable[[str, str], str]
-) -> plt.Figure:
-    """Target error against k, with the reference solvers; beside it the error of each run."""
-    figure, axes = plt.subplots(1, 2, figsize=(12, 5), width_ratios=[3, 2], sharey=True)
-    finite = [1, *errors.error[errors.error < math.inf]]  # 1 if every variant has diverged
-    lowest, highest, n = min(finite) / 3, max(4, 1.3 * max(finite)), errors.k.max()
-    draw_lines(axes[0], errors, "k", "error", variants)
-    draw_solvers(axes[0], solvers[solvers.error > lowest], t)
-    draw_points(axes[1], errors[errors.k == n], "error", variants)
-    axes[0].set(yscale="log", xlabel=t("число in-context примеров k", "in-context examples k"))
-    axes[0].set(ylim=(lowest, highest), ylabel=t("квадрат ошибки / d", "squared error / d"))
-    axes[1].set_title(t(f"k = {n}, по запускам", f"k = {n}, by run"))
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center")
-    return figure
+def tell_recorded(runs: list[records.Run], planned: list[tuple[int, int]]) -> None:
+    """Says how many runs are recorded, which (b, seed) are missing, and what diverged where."""
+    recorded = [(run.config.b, run.config.seed) for run in runs]
+    missing = [f"({b}, {seed})" for b, seed in planned if (b, seed) not in recorded]
+    diverged = [
+        f"{variant} ({run.config.b}, {run.config.seed})"
+        for run in runs
+        for variant in run.provenance["diverged"]
+    ]
+    say(
+        ru="Записано запусков: {n}. Из запланированных пар ($b$, зерно) не хватает: {missing}. "
+        "Разошлись: {diverged}.",
+        en="Recorded runs: {n}. Planned but missing pairs ($b$, seed): {missing}. Diverged: "
+        "{diverged}.",
+        n=len(recorded),
+        missing=", ".join(missing) or "—",
+        diverged=", ".join(diverged) or "—",
+    )
 
 
-def draw_effects(results: pd.DataFrame, t: Callable[[str, str], str]) -> plt.Figure:
-    """A row a ratio: its mean and interval for each b, and the threshold."""
-    ratios = results[results.geometric].reset_index(drop=True)
-    figure, ax = plt.subplots(figsize=(9, 1.2 + 0.42 * len(ratios)))
-    for place, row in ratios.iterrows():
-        threshold, arrow = (row.above, "→") if pd.notna(row.above) else (row.below, "←")
-        ax.plot([threshold] * 2, [place - 0.4, place + 0.4], color="#555555", linewidth=1.5)
-        shift = (8 if arrow == "→" else -8, 0)
-        ax.annotate(arrow, (threshold, place - 0.3), shift, textcoords="offset points", ha="center")
-        for i, (b, own) in enumerate(row.by_b.items()):
-            y = place + 0.6 * ((i + 0.5) / len(row.by_b) - 0.5)
-            ax.plot([own.low, own.high], [y, y], color=_COLOURS[0], linewidth=1.5)
-            face = _COLOURS[0] if b == 1 else "white"
-            ax.plot(own.value, y, "o", color=_COLOURS[0], markerfacecolor=face, markersize=6)
-    ax.set(xscale="log", yticks=range(len(ratios)), xlabel=t("отношение", "ratio"))
-    ax.set_yticklabels([f"{row.point}:  {row.quantity}" for row in ratios.itertuples()])
-    ax.invert_yaxis()
-    return figure
+def means_by_b(full: pd.DataFrame, ru: dict[str, str], en: dict[str, str]) -> pd.DataFrame:
+    """Emits the means over the runs of one b, best variant first, and returns them.
+
+    full has a row a run and variant; ru and en name its columns to be shown, target error among
+    them as "error". A mean is nan, and comes last, where a run of the variant has diverged.
+    """
+    means = full.groupby(["b", "variant"])[list(ru)].agg(lambda own: own.mean(skipna=False))
+    means = means.reset_index().sort_values(["b", "error"])
+    means["runs"] = means.b.map(full.groupby("b").seed.nunique())
+    table(
+        means,
+        ru={"b": "b", "runs": "запуски", "variant": "вариант"} | ru,
+        en={"b": "b", "runs": "runs", "variant": "variant"} | en,
+    )
+    return means
 
 
-def verdict_table(results: pd.DataFrame) -> None:
-    """Emits a row a claim (threshold, mean, interval, verdict), then the verdict on each point."""
+def verdicts(results: pd.DataFrame, statements: dict[str, tuple[str, str]]) -> None:
+    """Emits a row a claim (threshold, mean, interval, verdict), then a row a point as a whole.
+
+    statements: point -> what it states, in Russian and in English. The second table carries its
+    content in its metadata, for verdicts_of.
+    """
     shown = results.assign(
         threshold=[_threshold(row) for row in results.itertuples()],
-        status=[STATUSES[status] for status in results.status],
-        b=[", ".join(map(str, b)) for b in results.b],
+        verdict=[STATUSES[status] for status in results.status],
+        over=[", ".join(map(str, b)) for b in results.b],
     )
+    names = {
+        "point": ("пункт", "point"),
+        "quantity": ("величина", "quantity"),
+        "threshold": ("порог", "threshold"),
+        "value": ("среднее", "mean"),
+        "low": ("от", "from"),
+        "high": ("до", "to"),
+        "over": ("b", "b"),
+        "seeds": ("зёрна", "seeds"),
+        "verdict": ("вердикт", "verdict"),
+    }
+    ru, en = ({column: both[i] for column, both in names.items()} for i in (0, 1))
+    table(shown, ru=ru, en=en)
+    say(
+        ru="Пункт подтверждён, если подтверждены все его строки, и не подтверждён, если не "
+        "подтверждена хотя бы одна:",
+        en="A point is confirmed if all of its rows are, and not confirmed if one of them is not:",
+    )
+    points = []
+    for point, status in overall(results).items():
+        own = results[(results.point == point) & (results.status == status)].iloc[0]
+        claimed = dict(zip(LANGUAGES, statements[point]))
+        points.append({"point": point, "claim": claimed, "status": status, **_decisive(own)})
+    _points_table(pd.DataFrame(points))
+
+
+def _decisive(row: pd.Series) -> dict:
+    """A row's quantity and numbers as JSON has them, without nan."""
+    numbers = {key: float(row[key]) for key in ("value", "low", "high")}
+    numbers = {key: None if math.isnan(value) else value for key, value in numbers.items()}
+    return {"quantity": row.quantity, **numbers}
+
+
+def _points_table(points: pd.DataFrame) -> None:
+    shown = points.assign(verdict=[STATUSES[status] for status in points.status])
+    metadata = {"role": "verdicts", "points": points.to_dict("records")}
     table(
         shown,
-        ru={
-            "point": "пункт",
-            "quantity": "величина",
-            "threshold": "порог",
-            "value": "среднее",
-            "low": "от",
-            "high": "до",
-            "b": "b",
-            "seeds": "зёрна",
-            "status": "вердикт",
-        },
-        en={
-            "point": "point",
-            "quantity": "quantity",
-            "threshold": "threshold",
-            "value": "mean",
-            "low": "from",
-            "high": "to",
-            "b": "b",
-            "seeds": "seeds",
-            "status": "verdict",
-        },
+        ru={"point": "пункт", "claim": "утверждение", "verdict": "вердикт"},
+        en={"point": "point", "claim": "claim", "verdict": "verdict"},
+        **metadata,
     )
 
-    statuses = overall(results)
-    wholes = {
-        language: "; ".join(
-            f"{point}: {STATUSES[own][language]}" for point, own in statuses.items()
-        )
-        for language in LANGUAGES
-    }
-    say(
-        ru="Пункт целиком подтверждён, если подтверждены все его строки, и не подтверждён, если не "
-        "подтверждена хотя бы одна. {wholes}.",
-        en="A point as a whole is confirmed if all of its rows are, not confirmed if one of them "
-        "is not. {wholes}.",
-        wholes=wholes,
+
+def verdicts_of(notebook: Path) -> list[dict]:
+    """The points that an executed notebook gave its verdict on, as `verdicts` emitted them."""
+    for cell in nbformat.read(notebook, as_version=4).cells:
+        for output in cell.get("outputs", []):
+            if output.get("metadata", {}).get("role") == "verdicts":
+                return output.metadata.points
+    return []
+
+
+def effects(name: str, results: pd.DataFrame) -> None:
+    """Emits the figure of the ratios in a table of verdicts."""
+    figure(
+        name,
+        lambda t: drawing.draw_effects(results, t),
+        ru={
+            "alt": "Величины из таблицы вердиктов с интервалами и порогами, для каждого b отдельно",
+            "caption": "Строка — величина из таблицы вердиктов (разности не показаны). Точка — "
+            "среднее по зёрнам (геометрическое), отрезок — его 95-процентный доверительный "
+            "интервал; если зерно одно, отрезка нет. Закрашенные точки — b = 1, полые — b > 1. "
+            "Вертикальная черта — порог, стрелка указывает туда, где утверждение верно.",
+        },
+        en={
+            "alt": "The quantities of the table of verdicts with intervals and thresholds, by b",
+            "caption": "A row is a quantity of the table of verdicts (differences are not shown). "
+            "A point is the (geometric) mean over seeds, a bar its 95% confidence interval; there "
+            "is none for a single seed. Filled points are b = 1, open ones b > 1. The vertical "
+            "line is the threshold, the arrow points to where the claim is true.",
+        },
     )
 
 

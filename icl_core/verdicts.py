@@ -7,6 +7,8 @@ import pandas as pd
 
 from icl_core.evaluation import interval_over_seeds
 
+WORST_FIRST = ("not confirmed", "open", "confirmed")
+
 
 class Verdict(NamedTuple):
     """A quantity's mean over seeds with its 95 % interval, and what follows for the claim."""
@@ -98,12 +100,7 @@ def instability(curves: pd.DataFrame, variant: str) -> pd.Series:
 
 def overall(results: pd.DataFrame) -> dict[str, str]:
     """The status of each point as a whole: confirmed if all of its rows are, not if one is not."""
-    statuses = results.groupby("point", sort=False).status.agg(set)
     return {
-        point: "not confirmed"
-        if "not confirmed" in own
-        else "confirmed"
-        if own == {"confirmed"}
-        else "open"
-        for point, own in statuses.items()
+        point: next(status for status in WORST_FIRST if status in set(own.status))
+        for point, own in results.groupby("point", sort=False)
     }

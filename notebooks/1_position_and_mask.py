@@ -12,10 +12,10 @@
 # ---
 
 # %% [markdown] tags=["ru"]
-# # Позиционное кодирование и каузальная маска в обучении в контексте
+# # Шесть вариантов: исходный эксперимент
 
 # %% [markdown] tags=["en"]
-# # Positional encoding and the causal mask in in-context learning
+# # Six variants: the source experiment
 
 # %% [markdown] tags=["ru"]
 # ## Вопрос
@@ -122,7 +122,7 @@ import logging
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from icl_core import encodings, evaluation, model, records, report, sampler, training
+from icl_core import drawing, encodings, evaluation, model, records, report, sampler, training
 from icl_core.config import Config, notebook_parameters
 from icl_core.verdicts import claim, instability, last_rows, per_run
 
@@ -368,22 +368,7 @@ report.figure(
 # %%
 run = training.run(config, out)
 run_curves, run_errors = records.tidy([run], "curves"), records.tidy([run], "errors")
-
-# %%
-made = run.provenance
-report.say(
-    ru="Запуск: $b$ = {b}, зерно {seed}, шагов: {steps}. Обучение заняло {hours} ч на устройстве "
-    "{device}; шагов в секунду, считая шаги каждого варианта: {speed}. Разошлись: {diverged}.",
-    en="The run: $b$ = {b}, seed {seed}, {steps} steps. Training took {hours} h on {device}; steps a "
-    "second, counting every variant’s steps: {speed}. Diverged: {diverged}.",
-    b=run.config.b,
-    seed=run.config.seed,
-    steps=run.config.steps,
-    hours=made["wall_seconds"] / 3600,
-    device=made["device"],
-    speed=made["variant_steps_per_second"],
-    diverged=", ".join(made["diverged"]) or "—",
-)
+report.tell_run(run)
 
 # %% [markdown] tags=["ru"]
 # ### Этот запуск вблизи
@@ -406,7 +391,7 @@ zero_on_curve = float(curve_answers.square().mean()) / config.d
 # %%
 report.figure(
     "close_up",
-    lambda t: report.draw_losses(run_curves, variants, zero_on_curve, t),
+    lambda t: drawing.draw_losses(run_curves, variants, zero_on_curve, t),
     ru={
         "alt": "Кривые обучения шести вариантов одного запуска",
         "caption": f"Один запуск, b = {config.b}, зерно {config.seed}. Слева: функция потерь на обучении, "
@@ -466,22 +451,7 @@ report.table(
 # %%
 runs = records.recorded_runs(out, config)
 curves, errors = records.tidy(runs, "curves"), records.tidy(runs, "errors")
-planned = records.planned_runs(out, config.ablation)
-recorded = [(r.config.b, r.config.seed) for r in runs]
-missing = [f"({b}, {seed})" for b, seed in planned if (b, seed) not in recorded]
-diverged = [
-    f"{variant} ({r.config.b}, {r.config.seed})"
-    for r in runs
-    for variant in r.provenance["diverged"]
-]
-report.say(
-    ru="Записано запусков: {n}. Из запланированных пар ($b$, зерно) не хватает: {missing}. "
-    "Разошлись: {diverged}.",
-    en="Recorded runs: {n}. Planned but missing pairs ($b$, seed): {missing}. Diverged: {diverged}.",
-    n=len(recorded),
-    missing=", ".join(missing) or "—",
-    diverged=", ".join(diverged) or "—",
-)
+report.tell_recorded(runs, records.planned_runs(out, config.ablation))
 
 # %% [markdown] tags=["ru"]
 # ### Ошибка в целевой задаче
@@ -501,7 +471,7 @@ solvers = evaluation.reference_errors(prompts, range(config.n_examples + 1))
 # %%
 report.figure(
     "performance",
-    lambda t: report.draw_performance(errors, solvers, variants, t),
+    lambda t: drawing.draw_performance(errors, solvers, variants, t),
     ru={
         "alt": "Ошибка шести вариантов в целевой задаче: по числу примеров и по запускам",
         "caption": f"Слева: ошибка в целевой задаче от числа in-context примеров k, среднее по запускам "
@@ -535,7 +505,7 @@ report.figure(
 # %%
 report.figure(
     "loss_comparison",
-    lambda t: report.draw_losses(curves, variants, zero_on_curve, t),
+    lambda t: drawing.draw_losses(curves, variants, zero_on_curve, t),
     ru={
         "alt": "Функция потерь на обучении и ошибка в целевой задаче по шагам, шесть вариантов",
         "caption": f"Среднее по запускам (всего запусков: {len(runs)}); полоса — от наименьшего "
@@ -584,29 +554,16 @@ shorter = errors[errors.k == config.n_examples - 1].rename(columns={"error": "sh
 full = full.merge(shorter[[*keys, "shorter"]], on=keys)
 
 
-def mean(values):
-    return values.mean(skipna=False)
-
-
 # %%
-columns = ["training_loss", "error", "shorter", "share"]
-by_b = full.groupby(["b", "variant"])[columns].agg(mean).reset_index()
-by_b["runs"] = by_b.b.map(full.groupby("b").seed.nunique())
-report.table(
-    by_b.sort_values(["b", "error"]),
+by_b = report.means_by_b(
+    full,
     ru={
-        "b": "b",
-        "runs": "запуски",
-        "variant": "вариант",
         "training_loss": "функция потерь на обучении",
         "error": "ошибка в целевой задаче",
         "shorter": "n − 1",
         "share": "доля запроса",
     },
     en={
-        "b": "b",
-        "runs": "runs",
-        "variant": "variant",
         "training_loss": "training loss",
         "error": "target error",
         "shorter": "n − 1",
@@ -762,7 +719,28 @@ claims.append(
     }
 )
 results = pd.DataFrame(claims).sort_values("point", kind="stable")
-report.verdict_table(results)
+
+# %%
+statements = {
+    "1": (
+        "Кодирование без маски в целевой задаче работает очень плохо",
+        "An encoding without a mask does very badly at the target task",
+    ),
+    "2": ("С маской оно работает значительно лучше", "With the mask it does much better"),
+    "3": ("LPE + CM лучше, чем SPE + CM", "LPE + CM beats SPE + CM"),
+    "4": (
+        "Без маски функция потерь на обучении мала, а ошибка в целевой задаче велика",
+        "Without a mask training loss is low and target error high",
+    ),
+    "5": ("SPE + CM обучается менее стабильно, чем LPE + CM", "SPE + CM trains less stably"),
+    "6": ("SPE почти ничего не даёт по сравнению с CM", "SPE gains next to nothing over CM alone"),
+    "7": ("LPE добавляет примерно 8 % параметров", "LPE adds about 8% to the parameters"),
+    "8": (
+        "Без кодирования и без маски хуже; SPE может быть лучше LPE",
+        "Without the encoding or the mask it is worse; SPE may beat LPE",
+    ),
+}
+report.verdicts(results, statements)
 
 # %% [markdown] tags=["ru"]
 # Те же отношения для каждого $b$ отдельно:
@@ -771,53 +749,7 @@ report.verdict_table(results)
 # The same ratios for each $b$ on its own:
 
 # %%
-report.figure(
-    "effects",
-    lambda t: report.draw_effects(results, t),
-    ru={
-        "alt": "Отношения из таблицы вердиктов с интервалами и порогами, для каждого b отдельно",
-        "caption": "Строка — отношение из таблицы вердиктов. Точка — среднее по зёрнам "
-        "(геометрическое), отрезок — его 95-процентный доверительный интервал; если зерно одно, "
-        "отрезка нет. Закрашенные точки — b = 1, полые — b > 1. Вертикальная черта — порог, стрелка "
-        "указывает на ту сторону, где утверждение верно.",
-    },
-    en={
-        "alt": "The ratios of the table of verdicts with intervals and thresholds, for each b",
-        "caption": "A row is a ratio of the table of verdicts. A point is the (geometric) mean over "
-        "seeds, a bar its 95% confidence interval; there is none for a single seed. Filled points are "
-        "b = 1, open ones b > 1. The vertical line is the threshold, the arrow points to the side on "
-        "which the claim is true.",
-    },
-)
-
-# %%
-means = full.groupby("variant").error.agg(mean).sort_values()
-points = results.groupby("point").status.agg(list)
-dash = {"ru": " — ", "en": " "}
-listed = {
-    lang: "; ".join(f"{v}{dash[lang]}{report.number(e, lang)}" for v, e in means.items())
-    for lang in report.LANGUAGES
-}
-judged = {
-    lang: "; ".join(
-        f"{point}{dash[lang]}{' / '.join(report.STATUSES[s][lang] for s in dict.fromkeys(statuses))}"
-        for point, statuses in points.items()
-    )
-    for lang in report.LANGUAGES
-}
-
-# %%
-report.say(
-    ru="Ошибка в целевой задаче при полном промпте, средняя по запускам (всего запусков: {runs}; "
-    "предсказание «всегда ноль» получает {zero}): {listed}. Вердикты по пунктам: {judged}.",
-    en="Target error with the full prompt, mean over runs (runs: {runs}; the prediction “always zero” "
-    "scores {zero}): {listed}. Verdicts by point: {judged}.",
-    role="headline",
-    runs=len(runs),
-    zero=error_of_zero,
-    listed=listed,
-    judged=judged,
-)
+report.effects("effects", results)
 
 # %% [markdown] tags=["ru"]
 # ## Чего этот эксперимент не показывает

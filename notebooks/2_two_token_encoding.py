@@ -109,7 +109,7 @@ import logging
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from icl_core import evaluation, model, records, report, sampler, training
+from icl_core import drawing, evaluation, model, records, report, sampler, training
 from icl_core.config import Config, notebook_parameters
 from icl_core.verdicts import claim, last_rows, per_run
 
@@ -237,21 +237,7 @@ report.figure(
 # %%
 run = training.run(config, out)
 run_curves = records.tidy([run], "curves")
-made = run.provenance
-taken = [f"{name} ({origin})" for name, origin in made["taken_over"].items()]
-report.say(
-    ru="Запуск: $b$ = {b}, зерно {seed}, шагов: {steps}. Обучение заняло {hours} ч на устройстве "
-    "{device}. Варианты, взятые из других запусков: {taken}. Разошлись: {diverged}.",
-    en="The run: $b$ = {b}, seed {seed}, {steps} steps. Training took {hours} h on {device}. Variants "
-    "taken from other runs: {taken}. Diverged: {diverged}.",
-    b=run.config.b,
-    seed=run.config.seed,
-    steps=run.config.steps,
-    hours=made["wall_seconds"] / 3600,
-    device=made["device"],
-    taken=", ".join(taken) or "—",
-    diverged=", ".join(made["diverged"]) or "—",
-)
+report.tell_run(run)
 
 # %%
 prompts = sampler.evaluation_prompts(config)
@@ -259,7 +245,7 @@ curve_answers = prompts.first(config.curve_prompts).answers[:, -1]
 zero_on_curve = float(curve_answers.square().mean()) / config.d
 report.figure(
     "type_close_up",
-    lambda t: report.draw_losses(run_curves, list(config.variants), zero_on_curve, t),
+    lambda t: drawing.draw_losses(run_curves, list(config.variants), zero_on_curve, t),
     ru={
         "alt": "Кривые обучения всех вариантов одного запуска",
         "caption": f"Один запуск, b = {config.b}, зерно {config.seed}. Слева: функция потерь на обучении; "
@@ -283,21 +269,13 @@ report.figure(
 # %%
 runs = records.recorded_runs(out, config)
 curves, errors = records.tidy(runs, "curves"), records.tidy(runs, "errors")
-planned = records.planned_runs(out, config.ablation)
-recorded = [(r.config.b, r.config.seed) for r in runs]
-missing = [f"({b}, {seed})" for b, seed in planned if (b, seed) not in recorded]
-report.say(
-    ru="Записано запусков: {n}. Из запланированных пар ($b$, зерно) не хватает: {missing}.",
-    en="Recorded runs: {n}. Planned but missing pairs ($b$, seed): {missing}.",
-    n=len(recorded),
-    missing=", ".join(missing) or "—",
-)
+report.tell_recorded(runs, records.planned_runs(out, config.ablation))
 
 # %%
 solvers = evaluation.reference_errors(prompts, range(config.n_examples + 1))
 report.figure(
     "type_performance",
-    lambda t: report.draw_performance(errors, solvers, masked, t),
+    lambda t: drawing.draw_performance(errors, solvers, masked, t),
     ru={
         "alt": "Ошибка вариантов с каузальной маской в целевой задаче: по числу примеров и по запускам",
         "caption": "Варианты с каузальной маской. Слева: ошибка в целевой задаче от числа in-context "
@@ -329,7 +307,7 @@ full = errors[errors.k == config.n_examples].merge(last_rows(curves), on=["b", "
 def draw_cost(t):
     figure, ax = plt.subplots(figsize=(9, 4.5))
     for name, own in full.groupby("variant", sort=False):
-        look = report.style(name)
+        look = drawing.style(name)
         mean = own.error.mean(skipna=False)
         ax.plot([counts[name]] * 2, [own.error.min(), own.error.max()], **look | {"marker": ""})
         ax.plot(counts[name], mean, label=name, markersize=8, **look | {"linestyle": "none"})
@@ -357,26 +335,10 @@ report.figure(
 )
 
 # %%
-columns = ["training_loss", "error"]
-means = full.groupby(["b", "variant"])[columns].agg(lambda own: own.mean(skipna=False))
-by_b = means.reset_index().sort_values(["b", "error"])
-by_b["runs"] = by_b.b.map(full.groupby("b").seed.nunique())
-report.table(
-    by_b,
-    ru={
-        "b": "b",
-        "runs": "запуски",
-        "variant": "вариант",
-        "training_loss": "функция потерь на обучении",
-        "error": "ошибка в целевой задаче",
-    },
-    en={
-        "b": "b",
-        "runs": "runs",
-        "variant": "variant",
-        "training_loss": "training loss",
-        "error": "target error",
-    },
+by_b = report.means_by_b(
+    full,
+    ru={"training_loss": "функция потерь на обучении", "error": "ошибка в целевой задаче"},
+    en={"training_loss": "training loss", "error": "target error"},
 )
 
 # %% [markdown] tags=["ru"]
@@ -436,27 +398,31 @@ claims = [
     *(claim("D", f"E({both}) / E({v})", fall(both, v), below=1) for v in ("TPE + CM", "pair + CM")),
 ]
 results = pd.DataFrame(claims)
-report.verdict_table(results)
 
 # %%
-report.figure(
-    "type_effects",
-    lambda t: report.draw_effects(results, t),
-    ru={
-        "alt": "Величины из таблицы вердиктов с интервалами и порогами, для каждого b отдельно",
-        "caption": "Строка — величина из таблицы вердиктов. Точка — среднее по зёрнам "
-        "(геометрическое), отрезок — его 95-процентный доверительный интервал; если зерно одно, "
-        "отрезка нет. Закрашенные точки — b = 1, полые — b > 1. Вертикальная черта — порог, стрелка "
-        "указывает на ту сторону, где утверждение верно.",
-    },
-    en={
-        "alt": "The quantities in the table of verdicts with intervals and thresholds, for each b",
-        "caption": "A row is a quantity from the table of verdicts. A point is the (geometric) mean over "
-        "seeds, a bar its 95% confidence interval; there is none for a single seed. Filled points are "
-        "b = 1, open ones b > 1. The vertical line is the threshold, the arrow points to the side on "
-        "which the claim is true.",
-    },
-)
+statements = {
+    "11": (
+        "TPE + CM лучше каждого другого кодирования с маской",
+        "TPE + CM beats every other encoding with the mask",
+    ),
+    "A": (
+        "TPE без маски не решает задачу и не списывает",
+        "TPE unmasked neither solves nor copies",
+    ),
+    "B": (
+        "pair и pair + TPE без маски списывают",
+        "pair and pair + TPE without a mask copy the answers",
+    ),
+    "C": ("RoPE и ALiBi лучше, чем одна маска", "RoPE and ALiBi beat the mask alone"),
+    "D": (
+        "Тип и пример вместе лучше, чем каждый из них",
+        "The type and the example together beat either alone",
+    ),
+}
+report.verdicts(results, statements)
+
+# %%
+report.effects("type_effects", results)
 
 # %% [markdown] tags=["ru"]
 # ## Чего этот эксперимент не показывает

@@ -88,7 +88,7 @@ import logging
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from icl_core import encodings, evaluation, records, report, sampler, training
+from icl_core import drawing, encodings, evaluation, records, report, sampler, training
 from icl_core.config import Config, notebook_parameters
 from icl_core.verdicts import claim, last_rows, per_run
 
@@ -206,21 +206,7 @@ report.figure(
 # %%
 run = training.run(config, out)
 run_curves = records.tidy([run], "curves")
-made = run.provenance
-taken = [f"{name} ({origin})" for name, origin in made["taken_over"].items()]
-report.say(
-    ru="Запуск: $b$ = {b}, зерно {seed}, шагов: {steps}. Обучение заняло {hours} ч на устройстве "
-    "{device}. Варианты, взятые из других запусков: {taken}. Разошлись: {diverged}.",
-    en="The run: $b$ = {b}, seed {seed}, {steps} steps. Training took {hours} h on {device}. Variants "
-    "taken from other runs: {taken}. Diverged: {diverged}.",
-    b=run.config.b,
-    seed=run.config.seed,
-    steps=run.config.steps,
-    hours=made["wall_seconds"] / 3600,
-    device=made["device"],
-    taken=", ".join(taken) or "—",
-    diverged=", ".join(made["diverged"]) or "—",
-)
+report.tell_run(run)
 
 # %%
 prompts = sampler.evaluation_prompts(config)
@@ -237,7 +223,7 @@ losses = {
 def draw_curves(curves, t):
     figure, axes = plt.subplots(1, 4, figsize=(13, 4.5), sharey=True)
     for ax, (kind, names) in zip(axes, of_loss.items()):
-        report.draw_lines(ax, curves, "step", "target_error", names)
+        drawing.draw_lines(ax, curves, "step", "target_error", names)
         ax.axhline(zero_on_curve, color="grey", linewidth=0.8, linestyle=":")
         title = t(losses[kind]["ru"], losses[kind]["en"])
         ax.set(title=title, xlabel=t("шаг", "step"), yscale="log")
@@ -361,15 +347,7 @@ report.table(
 # %%
 runs = records.recorded_runs(out, config)
 curves, errors = records.tidy(runs, "curves"), records.tidy(runs, "errors")
-planned = records.planned_runs(out, config.ablation)
-recorded = [(r.config.b, r.config.seed) for r in runs]
-missing = [f"({b}, {seed})" for b, seed in planned if (b, seed) not in recorded]
-report.say(
-    ru="Записано запусков: {n}. Из запланированных пар ($b$, зерно) не хватает: {missing}.",
-    en="Recorded runs: {n}. Planned but missing pairs ($b$, seed): {missing}.",
-    n=len(recorded),
-    missing=", ".join(missing) or "—",
-)
+report.tell_recorded(runs, records.planned_runs(out, config.ablation))
 
 # %%
 solvers = evaluation.reference_errors(prompts, range(config.n_examples + 1))
@@ -378,7 +356,7 @@ solvers = evaluation.reference_errors(prompts, range(config.n_examples + 1))
 def draw_by_loss(t):
     figure, axes = plt.subplots(1, 4, figsize=(13, 4.5), sharey=True)
     for ax, (kind, names) in zip(axes, of_loss.items()):
-        report.draw_lines(ax, errors, "k", "error", names)
+        drawing.draw_lines(ax, errors, "k", "error", names)
         title = t(losses[kind]["ru"], losses[kind]["en"])
         ax.set(title=title, xlabel=t("число in-context примеров k", "in-context examples k"))
         ax.set_yscale("log")
@@ -414,24 +392,14 @@ many = errors[errors.k >= middle].groupby(["b", "seed", "variant"]).error
 full = full.merge(many.agg(lambda own: own.mean(skipna=False)).rename("many").reset_index())
 
 # %%
-columns = ["training_loss", "error", "many"]
-means = full.groupby(["b", "variant"])[columns].agg(lambda own: own.mean(skipna=False))
-by_b = means.reset_index().sort_values(["b", "error"])
-by_b["runs"] = by_b.b.map(full.groupby("b").seed.nunique())
-report.table(
-    by_b,
+by_b = report.means_by_b(
+    full,
     ru={
-        "b": "b",
-        "runs": "запуски",
-        "variant": "вариант",
         "training_loss": "функция потерь на обучении",
         "error": "ошибка в целевой задаче",
         "many": "она же, средняя по k ≥ n / 2",
     },
     en={
-        "b": "b",
-        "runs": "runs",
-        "variant": "variant",
         "training_loss": "training loss",
         "error": "target error",
         "many": "the same, mean over k ≥ n / 2",
@@ -505,27 +473,30 @@ for loss, all_tokens in (("query", ""), ("random k", " (all, random k)")):
     for name in ("none", "PM"):
         claims.append(against("C", name + own, "0", loss, above=0.5))
 results = pd.DataFrame(claims).sort_values("point", kind="stable")
-report.verdict_table(results)
 
 # %%
-report.figure(
-    "leak_effects",
-    lambda t: report.draw_effects(results, t),
-    ru={
-        "alt": "Отношения из таблицы вердиктов с интервалами и порогами, для каждого b отдельно",
-        "caption": "Строка — отношение из таблицы вердиктов. Точка — среднее по зёрнам "
-        "(геометрическое), отрезок — его 95-процентный доверительный интервал; если зерно одно, "
-        "отрезка нет. Закрашенные точки — b = 1, полые — b > 1. Вертикальная черта — порог, стрелка "
-        "указывает на ту сторону, где утверждение верно.",
-    },
-    en={
-        "alt": "The ratios in the table of verdicts with intervals and thresholds, for each b",
-        "caption": "A row is a ratio from the table of verdicts. A point is the (geometric) mean over "
-        "seeds, a bar its 95% confidence interval; there is none for a single seed. Filled points are "
-        "b = 1, open ones b > 1. The vertical line is the threshold, the arrow points to the side on "
-        "which the claim is true.",
-    },
-)
+statements = {
+    "10": (
+        "Утечка ответов вызвана функцией потерь: с запросом вместо всех токенов ошибка меньше вдвое",
+        "The leak comes from the loss: with the query in place of all tokens the error is halved",
+    ),
+    "A": (
+        "С функцией потерь по запросу варианты без маски решают задачу",
+        "With a loss on the query the variants without a mask solve the task",
+    ),
+    "B": (
+        "Префиксная маска лучше каузальной и лучше, чем никакой",
+        "The prefix mask beats the causal one and none at all",
+    ),
+    "C": (
+        "Без кодирования функция потерь по запросу не помогает",
+        "Without an encoding a loss on the query does not help",
+    ),
+}
+report.verdicts(results, statements)
+
+# %%
+report.effects("leak_effects", results)
 
 # %% [markdown] tags=["ru"]
 # ## Чего этот эксперимент не показывает

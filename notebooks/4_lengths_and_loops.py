@@ -80,9 +80,10 @@ import logging
 
 import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib.ticker import MaxNLocator
 
-from icl_core import generalisation, records, report, training
-from icl_core.config import ABLATIONS, Config, notebook_parameters
+from icl_core import drawing, generalisation, records, report, training
+from icl_core.config import ABLATIONS, VARIANTS, Config, notebook_parameters
 from icl_core.verdicts import claim, per_run
 
 logging.basicConfig(format="%(asctime)s %(message)s")
@@ -192,10 +193,10 @@ def draw_loops(frame, t):
     shown = sorted(frame.b.unique())
     figure, axes = plt.subplots(1, len(shown), figsize=(12, 4), sharey=True, squeeze=False)
     for ax, own_b in zip(axes[0], shown):
-        report.draw_lines(ax, frame[frame.b == own_b], "loops", "error", six)
+        drawing.draw_lines(ax, frame[frame.b == own_b], "loops", "error", six)
         ax.axvline(own_b, color="grey", linewidth=0.8, linestyle=":")
         ax.set(title=f"b = {own_b}", yscale="log", xlabel=t("итераций цикла", "loop iterations"))
-        ax.set_xticks([1, *range(5, 21, 5)])
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[0, 0].set_ylabel(t("ошибка в целевой задаче / d", "target error / d"))
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right center")
     return figure
@@ -244,7 +245,7 @@ def draw_lengths(t):
         ax = axes[0] if name.endswith("CM") else axes[1]
         for extension, own in by_length[by_length.variant == name].groupby("extension"):
             mean = own.groupby("k").error.agg(average)
-            look = report.style(name) | {"linestyle": LINES[extension]}
+            look = drawing.style(name) | {"linestyle": LINES[extension]}
             ax.plot(mean.index, mean, label=f"{name} {extension}", markersize=4, **look)
     for ax, title in zip(axes, (t("с маской", "with the mask"), t("без маски", "without a mask"))):
         ax.axvline(n, color="grey", linewidth=0.8, linestyle=":")
@@ -274,6 +275,27 @@ report.figure(
         "it; beyond, the dotted line is the table continued by zeros (zeros), the dash-dotted one the "
         "table stretched (interpolated).",
     },
+)
+
+# %% [markdown] tags=["ru"]
+# Те же числа для всех вариантов, обученных по всем токенам, в том числе из других ноутбуков:
+# ошибка в целевой задаче при обученной длине, вдвое и примерно вчетверо большей.
+
+# %% [markdown] tags=["en"]
+# The same numbers for all variants trained on all tokens, those of the other notebooks included: the
+# target error at the trained length, at twice and at about four times that.
+
+# %%
+alike = [name for name, variant in VARIANTS.items() if variant.loss == "all"]
+lengths = {n: "n", 2 * n: "2n", 4 * n + 3: "4n + 3"}
+rows = by_length[by_length.k.isin(lengths) & by_length.variant.isin(alike)]
+wide = rows.groupby(["b", "variant", "extension", "k"]).error.agg(average).unstack()
+wide = wide.rename(columns=lengths).reset_index()
+columns = {name: name for name in ("b", "variant", "extension", *lengths.values())}
+report.table(
+    wide.sort_values(["b", "n", "2n"]),
+    ru=columns | {"variant": "вариант", "extension": "продолжение таблицы"},
+    en=columns | {"extension": "table continued by"},
 )
 
 # %% [markdown] tags=["ru"]
@@ -396,8 +418,12 @@ def more_loops(variant):
 
 
 # %%
+full_grid = config.comparable() == Config().comparable()
+
+
 def unseen(values):
-    return values.drop((1, 0), errors="ignore")  # the run that A and B were stated after
+    """Without the run that A and B were stated after."""
+    return values.drop((1, 0), errors="ignore") if full_grid else values
 
 
 masked, ways = ("LPE + CM", "SPE + CM", "CM"), ("zeros", "interpolated")
@@ -415,27 +441,26 @@ for v in masked:
     claims.append(claim("A", f"{v}: E(2b) / E(b)", unseen(more_loops(v)), above=1))
     claims.append(claim("B", f"{v}: E(3x) / E", unseen(shift(v, "3 x")), above=1))
 results = pd.DataFrame(claims).sort_values("point", kind="stable")
-report.verdict_table(results)
 
 # %%
-report.figure(
-    "elsewhere_effects",
-    lambda t: report.draw_effects(results, t),
-    ru={
-        "alt": "Отношения из таблицы вердиктов с интервалами и порогами, для каждого b отдельно",
-        "caption": "Строка — отношение из таблицы вердиктов (разности не показаны). Точка — среднее "
-        "по зёрнам (геометрическое), отрезок — его 95-процентный доверительный интервал; если зерно "
-        "одно, отрезка нет. Закрашенные точки — b = 1, полые — b > 1. Вертикальная черта — порог, "
-        "стрелка указывает на ту сторону, где утверждение верно.",
-    },
-    en={
-        "alt": "The ratios in the table of verdicts with intervals and thresholds, for each b",
-        "caption": "A row is a ratio from the table of verdicts (differences are not shown). A point is "
-        "the (geometric) mean over seeds, a bar its 95% confidence interval; there is none for a single "
-        "seed. Filled points are b = 1, open ones b > 1. The vertical line is the threshold, the arrow "
-        "points to the side on which the claim is true.",
-    },
-)
+statements = {
+    "9": (
+        "На другой длине ошибка больше, и больше всего у LPE",
+        "At another length the error is larger, LPE’s most of all",
+    ),
+    "A": (
+        "При вдвое большем числе итераций цикла ошибка растёт",
+        "With twice as many loop iterations the error grows",
+    ),
+    "B": (
+        "При втрое больших $x$ ошибка относительно «всегда ноль» растёт",
+        "With $x$ three times as large the error relative to “always zero” grows",
+    ),
+}
+report.verdicts(results, statements)
+
+# %%
+report.effects("elsewhere_effects", results)
 
 # %% [markdown] tags=["ru"]
 # ## Чего этот эксперимент не показывает

@@ -86,7 +86,7 @@ import logging
 
 import pandas as pd
 
-from icl_core import model, records, report, sampler, training
+from icl_core import drawing, model, records, report, sampler, training
 from icl_core.config import Config, notebook_parameters
 from icl_core.verdicts import claim, last_rows, per_run
 
@@ -158,21 +158,7 @@ report.table(
 # %%
 run = training.run(config, out)
 run_curves = records.tidy([run], "curves")
-made = run.provenance
-taken = [f"{name} ({origin})" for name, origin in made["taken_over"].items()]
-report.say(
-    ru="Запуск: $b$ = {b}, зерно {seed}, шагов: {steps}. Обучение заняло {hours} ч на устройстве "
-    "{device}. Взяты из других запусков: {taken}. Разошлись: {diverged}.",
-    en="The run: $b$ = {b}, seed {seed}, {steps} steps. Training took {hours} h on {device}. Taken from "
-    "other runs: {taken}. Diverged: {diverged}.",
-    b=run.config.b,
-    seed=run.config.seed,
-    steps=run.config.steps,
-    hours=made["wall_seconds"] / 3600,
-    device=made["device"],
-    taken=", ".join(taken) or "—",
-    diverged=", ".join(made["diverged"]) or "—",
-)
+report.tell_run(run)
 
 # %% [markdown] tags=["ru"]
 # При $b > 1$ обучаются ещё и варианты, которые прибавляют кодирование только на первой итерации.
@@ -191,7 +177,7 @@ curve_answers = prompts.first(config.curve_prompts).answers[:, -1]
 zero_on_curve = float(curve_answers.square().mean()) / config.d
 report.figure(
     "scales_close_up",
-    lambda t: report.draw_losses(run_curves, list(config.variants), zero_on_curve, t),
+    lambda t: drawing.draw_losses(run_curves, list(config.variants), zero_on_curve, t),
     ru={
         "alt": "Кривые обучения всех вариантов одного запуска, обычных и изменённых",
         "caption": f"Один запуск, b = {config.b}, зерно {config.seed}. Слева функция потерь на обучении, "
@@ -215,41 +201,16 @@ report.figure(
 # %%
 runs = records.recorded_runs(out, config)
 curves, errors = records.tidy(runs, "curves"), records.tidy(runs, "errors")
-planned = records.planned_runs(out, config.ablation)
-recorded = [(r.config.b, r.config.seed) for r in runs]
-missing = [f"({b}, {seed})" for b, seed in planned if (b, seed) not in recorded]
-report.say(
-    ru="Записано запусков: {n}. Из запланированных пар ($b$, зерно) не хватает: {missing}.",
-    en="Recorded runs: {n}. Planned but missing pairs ($b$, seed): {missing}.",
-    n=len(recorded),
-    missing=", ".join(missing) or "—",
-)
+report.tell_recorded(runs, records.planned_runs(out, config.ablation))
 
 # %%
 error_rows = errors[errors.k == config.n_examples]
 full = error_rows.merge(last_rows(curves), on=["b", "seed", "variant"])
 
-# %%
-columns = ["training_loss", "error"]
-means = full.groupby(["b", "variant"])[columns].agg(lambda own: own.mean(skipna=False))
-by_b = means.reset_index().sort_values(["b", "error"])
-by_b["runs"] = by_b.b.map(full.groupby("b").seed.nunique())
-report.table(
-    by_b,
-    ru={
-        "b": "b",
-        "runs": "запуски",
-        "variant": "вариант",
-        "training_loss": "функция потерь на обучении",
-        "error": "ошибка в целевой задаче",
-    },
-    en={
-        "b": "b",
-        "runs": "runs",
-        "variant": "variant",
-        "training_loss": "training loss",
-        "error": "target error",
-    },
+by_b = report.means_by_b(
+    full,
+    ru={"training_loss": "функция потерь на обучении", "error": "ошибка в целевой задаче"},
+    en={"training_loss": "training loss", "error": "target error"},
 )
 
 # %% [markdown] tags=["ru"]
@@ -305,27 +266,31 @@ if looped:
         own = f"{name} (first iteration)"
         claims.append(claim("E", f"E({own}) / E({name})", fall(own, name, rows), above=1))
 results = pd.DataFrame(claims)
-report.verdict_table(results)
 
 # %%
-report.figure(
-    "scales_effects",
-    lambda t: report.draw_effects(results, t),
-    ru={
-        "alt": "Отношения из таблицы вердиктов с интервалами и порогами, для каждого b отдельно",
-        "caption": "Строка — отношение из таблицы вердиктов. Точка — среднее по зёрнам "
-        "(геометрическое), отрезок — его 95-процентный доверительный интервал; если зерно одно, "
-        "отрезка нет. Закрашенные точки — b = 1, полые — b > 1. Вертикальная черта — порог, стрелка "
-        "указывает на ту сторону, где утверждение верно.",
-    },
-    en={
-        "alt": "The ratios of the table of verdicts with intervals and thresholds, for each b",
-        "caption": "A row is a ratio of the table of verdicts. A point is the (geometric) mean over "
-        "seeds, a bar its 95% confidence interval; there is none for a single seed. Filled points are "
-        "b = 1, open ones b > 1. The vertical line is the threshold, the arrow points to the side on "
-        "which the claim is true.",
-    },
-)
+statements = {
+    "A": (
+        "Уменьшенные строки SPE лучше обычных: дело хотя бы отчасти в масштабе",
+        "SPE’s rows made small beat its usual ones: scale is at least part of it",
+    ),
+    "B": ("LPE, начатое с таблицы SPE, хуже обычного", "LPE started at SPE’s table is worse"),
+    "C": (
+        "И при равных масштабах LPE + CM лучше SPE + CM",
+        "At equal scales LPE + CM still beats SPE + CM",
+    ),
+    "D": (
+        "С малым входным слоем каждый вариант не хуже, чем с обычным",
+        "With the small read-in no variant is worse than with the usual one",
+    ),
+    "E": (
+        "Кодирование только на первой итерации цикла хуже, чем на каждой",
+        "An encoding in the first loop iteration only is worse than in each",
+    ),
+}
+report.verdicts(results, statements)
+
+# %%
+report.effects("scales_effects", results)
 
 # %% [markdown] tags=["ru"]
 # ## Чего этот эксперимент не показывает

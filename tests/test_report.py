@@ -4,10 +4,12 @@ import math
 import re
 
 import matplotlib.pyplot as plt
+import nbformat
 import pandas as pd
 import pytest
+from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-from icl_core import report
+from icl_core import drawing, report
 from icl_core.config import ABLATIONS
 from icl_core.evaluation import FITTING_SOLVERS, REFERENCE_SOLVERS
 from icl_core.verdicts import claim
@@ -76,12 +78,12 @@ def test_figure_comes_in_both_languages_and_the_same_each_time(shown):
 def test_every_variant_and_solver_has_its_own_look():
     """Colour and line together, and marker and line together, tell variants apart."""
     drawn = {name.partition(" (")[0] for names in ABLATIONS.values() for name in names}
-    assert set(report.STYLE) == drawn
-    assert set(report.SOLVERS) == set(REFERENCE_SOLVERS).union(*FITTING_SOLVERS.values())
+    assert set(drawing.STYLE) == drawn
+    assert set(drawing.SOLVERS) == set(REFERENCE_SOLVERS).union(*FITTING_SOLVERS.values())
     for key in ("color", "marker"):
-        looks = {(style[key], style["linestyle"]) for style in report.STYLE.values()}
-        assert len(looks) == len(report.STYLE)
-    assert report.style("SPE + PM (random k)") == report.STYLE["SPE + PM"]
+        looks = {(style[key], style["linestyle"]) for style in drawing.STYLE.values()}
+        assert len(looks) == len(drawing.STYLE)
+    assert drawing.style("SPE + PM (random k)") == drawing.STYLE["SPE + PM"]
 
 
 def test_effects_draw_open_and_certain_claims_alike():
@@ -92,7 +94,7 @@ def test_effects_draw_open_and_certain_claims_alike():
         claim("2", "E(CM) / E(SPE)", values, below=1),
         claim("5", "N", values, above=0, geometric=False),
     ]
-    figure = report.draw_effects(pd.DataFrame(claims), lambda ru, en: en)
+    figure = drawing.draw_effects(pd.DataFrame(claims), lambda ru, en: en)
     (axes,) = figure.axes
     assert [label.get_text() for label in axes.get_yticklabels()] == [
         "1:  E(SPE) / E(0)",
@@ -104,9 +106,52 @@ def test_effects_draw_open_and_certain_claims_alike():
     plt.close(figure)
 
 
-def test_a_verdict_table_states_its_threshold_in_both_languages(shown):
+def results():
+    """One point that is confirmed and one that is not, the second by its second row alone."""
     values = pd.Series({(1, 0): 2.0, (1, 1): 2.1}).rename_axis(["b", "seed"])
-    report.verdict_table(pd.DataFrame([claim("1", "E(SPE)", values, above=0.5)]))
-    ru, en, ru_whole, en_whole = [what.data for what, _ in shown]
-    assert "1: подтверждено" in ru_whole and "1: confirmed" in en_whole
+    few = values.iloc[:1]
+    return pd.DataFrame(
+        [
+            claim("1", "E(SPE)", values, above=0.5),
+            claim("2", "E(CM)", few, below=1),
+            claim("2", "E(LPE)", values, below=1),
+        ]
+    )
+
+
+STATEMENTS = {"1": ("плохо", "bad"), "2": ("хорошо", "good")}
+
+
+def test_verdicts_state_thresholds_and_points_as_a_whole_in_both_languages(shown):
+    report.verdicts(results(), STATEMENTS)
+    ru, en, *_, ru_whole, en_whole = [what.data for what, _ in shown]
     assert "> 0,5" in ru and "подтверждено" in ru and "> 0.5" in en and "confirmed" in en
+    cells = [[cell.strip() for cell in row.split("|")[1:-1]] for row in en_whole.splitlines()[2:]]
+    assert cells == [["1", "bad", "confirmed"], ["2", "good", "not confirmed"]]
+    assert "плохо" in ru_whole and "не подтверждено" in ru_whole
+
+
+def test_verdicts_can_be_read_from_the_executed_notebook(shown, tmp_path):
+    report.verdicts(results(), STATEMENTS)
+    outputs = [new_output("display_data", data={}, metadata=metadata) for _, metadata in shown]
+    path = tmp_path / "executed.ipynb"
+    nbformat.write(new_notebook(cells=[new_code_cell(outputs=outputs)]), path)
+    one, two = report.verdicts_of(path)
+    assert (one["point"], one["claim"]["en"], one["status"]) == ("1", "bad", "confirmed")
+    assert two["quantity"] == "E(LPE)", "the row that decides, not the first"
+    assert two["low"] < two["value"] < two["high"]
+
+
+def test_an_open_verdict_without_an_interval_is_stored_as_json_has_it(shown):
+    report.verdicts(results().iloc[1:2], STATEMENTS)
+    (point,) = shown[-1][1]["points"]
+    assert (point["status"], point["value"], point["low"]) == ("open", pytest.approx(2.0), None)
+
+
+def test_means_by_b_put_the_best_first_and_a_diverged_variant_last(shown):
+    rows = [(1, 0, "A", 1.0), (1, 1, "A", math.nan), (1, 0, "B", 3.0), (1, 1, "B", 1.0)]
+    full = pd.DataFrame(rows, columns=["b", "seed", "variant", "error"])
+    means = report.means_by_b(full, ru={"error": "ошибка"}, en={"error": "error"})
+    assert means.variant.tolist() == ["B", "A"]
+    assert means.error.iloc[0] == 2.0 and math.isnan(means.error.iloc[1])
+    assert means.runs.tolist() == [2, 2] and "—" in shown[0][0].data

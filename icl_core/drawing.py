@@ -1,0 +1,193 @@
+"""How results are drawn: a look for every variant and solver, and the figures made of them.
+
+The same colour, marker and dash for the same variant everywhere. t(russian, english) is the word in
+the figure's language.
+"""
+
+import math
+from collections.abc import Callable
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import seaborn as sns
+
+_COLOURS = sns.color_palette("colorblind").as_hex()
+# The same colour, marker and dash for the same variant everywhere; dashed is without a mask,
+# dash-dotted with the prefix mask. A variant with another loss looks as the one it is named after.
+STYLE = {
+    "SPE + CM": dict(color=_COLOURS[1], marker="s", linestyle="-"),
+    "LPE + CM": dict(color=_COLOURS[0], marker="o", linestyle="-"),
+    "CM": dict(color=_COLOURS[2], marker="^", linestyle="-"),
+    "SPE": dict(color=_COLOURS[3], marker="X", linestyle="--"),
+    "LPE": dict(color=_COLOURS[9], marker="P", linestyle="--"),
+    "none": dict(color="#555555", marker="D", linestyle="--"),
+    "TPE + CM": dict(color=_COLOURS[4], marker="*", linestyle="-"),
+    "TPE": dict(color=_COLOURS[4], marker="*", linestyle="--"),
+    "pair + CM": dict(color=_COLOURS[5], marker="v", linestyle="-"),
+    "pair": dict(color=_COLOURS[5], marker="v", linestyle="--"),
+    "pair + TPE + CM": dict(color="#5b3a8c", marker="h", linestyle="-"),
+    "pair + TPE": dict(color="#5b3a8c", marker="h", linestyle="--"),
+    "RoPE + CM": dict(color="#000000", marker="<", linestyle="-"),
+    "ALiBi + CM": dict(color="#8a8a8a", marker=">", linestyle="-"),
+    "SPE small + CM": dict(color="#e8a33d", marker="1", linestyle="-"),
+    "SPE small": dict(color="#e8a33d", marker="1", linestyle="--"),
+    "LPE large + CM": dict(color="#1f4e8c", marker="2", linestyle="-"),
+    "LPE large": dict(color="#1f4e8c", marker="2", linestyle="--"),
+    "PM": dict(color="#00563f", marker="p", linestyle="-."),
+    "SPE + PM": dict(color="#7a4b00", marker="d", linestyle="-."),
+    "LPE + PM": dict(color="#003a63", marker="H", linestyle="-."),
+}
+# The Russian name and the dash of every reference solver, which are all grey.
+SOLVERS = {
+    "least squares": ("метод наименьших квадратов", (0, (1, 1))),
+    "ridge": ("гребневая регрессия", (0, (5, 1))),
+    "averaging": ("усреднение", (0, (3, 1, 1, 1))),
+    "3 nearest neighbours": ("3 ближайших соседа", (0, (5, 3))),
+    "zero": ("ноль", (0, (1, 3))),
+    "lasso": ("лассо", (0, (4, 1, 1, 1))),
+    "gradient descent": ("градиентный спуск", (0, (4, 2, 1, 2))),
+    "greedy tree": ("жадное дерево", (0, (2, 2))),
+}
+
+
+def style(variant: str) -> dict:
+    """How a variant is drawn, whatever loss it was trained with."""
+    return STYLE[variant.partition(" (")[0]]
+
+
+def draw_lines(
+    axes: plt.Axes, frame: pd.DataFrame, x: str, y: str, variants: list[str], markers: int = 8
+) -> None:
+    """A line a variant: the mean over runs of y against x, in a band from least to largest."""
+    for variant in variants:
+        own = frame[frame.variant == variant].groupby(x)[y]
+        mean, low, high = own.mean(skipna=False), own.min(), own.max()
+        every = max(1, len(mean) // markers)
+        axes.plot(mean.index, mean, label=variant, markevery=every, markersize=5, **style(variant))
+        if own.size().max() > 1:
+            colour = style(variant)["color"]
+            axes.fill_between(mean.index, low, high, color=colour, alpha=0.15, linewidth=0)
+
+
+def draw_solvers(axes: plt.Axes, errors: pd.DataFrame, t: Callable[[str, str], str]) -> None:
+    """A thin grey line a reference solver: its error against k."""
+    for solver, own in errors.groupby("solver", sort=False):
+        name, dash = SOLVERS[solver]
+        axes.plot(
+            own.k, own.error, color="grey", linewidth=1, linestyle=dash, label=t(name, solver)
+        )
+
+
+def draw_points(axes: plt.Axes, frame: pd.DataFrame, y: str, variants: list[str]) -> None:
+    """A point a run for each variant; open points are the looped runs (b > 1)."""
+    for place, variant in enumerate(variants):
+        own = frame[frame.variant == variant].sort_values(["b", "seed"])
+        colour, marker = style(variant)["color"], style(variant)["marker"]
+        for i, (b, value) in enumerate(zip(own.b, own[y])):
+            shift = 0.5 * ((i + 0.5) / len(own) - 0.5)
+            face = colour if b == 1 else "white"
+            axes.plot(
+                place + shift, value, marker, color=colour, markerfacecolor=face, markersize=7
+            )
+    axes.set_xticks(range(len(variants)), variants, rotation=30, ha="right")
+
+
+def draw_losses(
+    curves: pd.DataFrame, variants: list[str], zero: float, t: Callable[[str, str], str]
+) -> plt.Figure:
+    """Training loss beside target error, by step; zero: the target error of “always zero”."""
+    figure, axes = plt.subplots(1, 2, figsize=(12, 4.5), sharey=True)
+    titles = (
+        t("функция потерь на обучении", "training loss"),
+        t("ошибка в целевой задаче", "target error"),
+    )
+    columns = ("training_loss", "target_error")
+    for ax, column, level, title in zip(axes, columns, (1, zero), titles):
+        draw_lines(ax, curves, "step", column, variants)
+        ax.axhline(level, color="grey", linewidth=0.8, linestyle=":")
+        ax.set(title=title, xlabel=t("шаг", "step"), yscale="log")
+    axes[0].set_ylabel(t("квадрат ошибки / d", "squared error / d"))
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center")
+    return figure
+
+
+def draw_performance(
+    errors: pd.DataFrame, solvers: pd.DataFrame, variants: list[str], t: Callable[[str, str], str]
+) -> plt.Figure:
+    """Target error against k, with the reference solvers; beside it the error of each run."""
+    figure, axes = plt.subplots(1, 2, figsize=(12, 5), width_ratios=[3, 2], sharey=True)
+    finite = [1, *errors.error[errors.error < math.inf]]  # 1 if every variant has diverged
+    lowest, highest, n = min(finite) / 3, max(4, 1.3 * max(finite)), errors.k.max()
+    draw_lines(axes[0], errors, "k", "error", variants)
+    draw_solvers(axes[0], solvers[solvers.error > lowest], t)
+    draw_points(axes[1], errors[errors.k == n], "error", variants)
+    axes[0].set(yscale="log", xlabel=t("число in-context примеров k", "in-context examples k"))
+    axes[0].set(ylim=(lowest, highest), ylabel=t("квадрат ошибки / d", "squared error / d"))
+    axes[1].set_title(t(f"k = {n}, по запускам", f"k = {n}, by run"))
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center")
+    return figure
+
+
+def draw_effects(results: pd.DataFrame, t: Callable[[str, str], str]) -> plt.Figure:
+    """A row a claim that is judged by logarithms: mean and interval for each b, threshold."""
+    ratios = results[results.geometric].reset_index(drop=True)
+    figure, ax = plt.subplots(figsize=(9, 1.2 + 0.42 * len(ratios)))
+    for place, row in ratios.iterrows():
+        threshold, arrow = (row.above, "→") if pd.notna(row.above) else (row.below, "←")
+        ax.plot([threshold] * 2, [place - 0.4, place + 0.4], color="#555555", linewidth=1.5)
+        shift = (8 if arrow == "→" else -8, 0)
+        ax.annotate(arrow, (threshold, place - 0.3), shift, textcoords="offset points", ha="center")
+        for i, (b, own) in enumerate(row.by_b.items()):
+            y = place + 0.6 * ((i + 0.5) / len(row.by_b) - 0.5)
+            ax.plot([own.low, own.high], [y, y], color=_COLOURS[0], linewidth=1.5)
+            face = _COLOURS[0] if b == 1 else "white"
+            ax.plot(own.value, y, "o", color=_COLOURS[0], markerfacecolor=face, markersize=6)
+    ax.set(xscale="log", yticks=range(len(ratios)), xlabel=t("значение", "value"))
+    ax.set_yticklabels([f"{row.point}:  {row.quantity}" for row in ratios.itertuples()])
+    ax.invert_yaxis()
+    return figure
+
+
+def draw_ranking(
+    full: pd.DataFrame, order: list[str], zero: float, t: Callable[[str, str], str]
+) -> plt.Figure:
+    """A row a variant, in this order: the target error of each run, and the mean at the first b.
+
+    full has a row a run and variant; zero is the target error of “always zero”.
+    """
+    figure, ax = plt.subplots(figsize=(9, 1.1 + 0.36 * len(order)))
+    for place, name in enumerate(order):
+        own, look = full[full.variant == name].sort_values(["b", "seed"]), style(name)
+        for i, (b, error) in enumerate(zip(own.b, own.error)):
+            y = place + 0.5 * ((i + 0.5) / len(own) - 0.5)
+            face = look["color"] if b == 1 else "white"
+            ax.plot(error, y, look["marker"], color=look["color"], mfc=face, markersize=7)
+        mean = own.error[own.b == own.b.min()].mean(skipna=False)
+        ax.plot([mean] * 2, [place - 0.4, place + 0.4], color=look["color"], linewidth=1.5)
+    ax.axvline(zero, color="grey", linewidth=0.8, linestyle=":")
+    ax.set(xscale="log", yticks=range(len(order)), yticklabels=order)
+    ax.set_xlabel(t("ошибка в целевой задаче / d", "target error / d"))
+    ax.grid(axis="y", color="#eeeeee")
+    ax.invert_yaxis()
+    return figure
+
+
+def draw_growth(growth: pd.DataFrame, t: Callable[[str, str], str]) -> plt.Figure:
+    """Seconds a step against what grows, one panel each, beside growth in proportion.
+
+    growth: rows (grows, value, seconds) as benchmarks/throughput.py writes them.
+    """
+    labels = {
+        "b": t("итерации цикла b", "loop iterations b"),
+        "n_examples": t("in-context примеры n", "in-context examples n"),
+        "stack": t("вариантов вместе", "variants together"),
+    }
+    figure, axes = plt.subplots(1, len(labels), figsize=(12, 3.5))
+    for ax, (what, label) in zip(axes, labels.items()):
+        own = growth[growth.grows == what]
+        first = own.iloc[0]
+        ax.plot(own.value, own.seconds, "o-", color=_COLOURS[0])
+        ax.plot(own.value, first.seconds * own.value / first.value, "--", color="grey", linewidth=1)
+        ax.set(xlabel=label, ylim=(0, None))
+    axes[0].set_ylabel(t("секунд на шаг", "seconds a step"))
+    return figure

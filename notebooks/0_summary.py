@@ -1,0 +1,325 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown] tags=["ru"]
+# # Позиционное кодирование и каузальная маска в обучении в контексте
+#
+# Небольшой трансформер, возможно зацикленный, читает в промпте примеры линейной функции, которой
+# никогда не видел, и предсказывает её значение в новой точке. Зачем ему позиционное кодирование и
+# каузальная маска, что из них нужно, а что мешает? Первым этот вопрос задал студент; мы повторяем его
+# эксперимент, проверяем каждое его утверждение по нескольким запускам и делаем то, что он оставил
+# открытым.
+
+# %% [markdown] tags=["en"]
+# # Positional encoding and the causal mask in in-context learning
+#
+# A small transformer, possibly looped, reads in its prompt examples of a linear function that it has
+# never seen, and predicts its value at a new point. What do the positional encoding and the causal mask
+# do for it, which of them is needed, and which does harm? A student asked this first; we repeat the
+# experiment, test each of its claims over several runs, and do what its author left open.
+
+# %%
+import logging
+
+import pandas as pd
+
+from icl_core import drawing, evaluation, model, records, report, sampler
+from icl_core.config import ABLATIONS, VARIANTS, Config, Variant, notebook_parameters
+from icl_core.verdicts import claim, last_rows, per_run
+
+logging.basicConfig(format="%(asctime)s %(message)s")
+
+# %% tags=["parameters"]
+out: str = "."  # folder of data/, from the project's root / папка, где лежит data/
+
+# %%
+given = notebook_parameters(globals())
+given.pop("out", None)
+config = Config(**given)
+n, ablations = config.n_examples, list(ABLATIONS)
+runs_of = {name: records.recorded_runs(out, Config(ablation=name, **given)) for name in ablations}
+runs = [run for recorded in runs_of.values() for run in recorded]
+
+# %%
+keys = ["b", "seed", "variant"]
+curves = records.tidy(runs, "curves").drop_duplicates([*keys, "step"])
+errors = records.tidy(runs, "errors").drop_duplicates([*keys, "k"])
+full = errors[errors.k == n].merge(last_rows(curves), on=keys)
+main_b = int(full.b.mode().min())  # the one with the most recorded
+here = full[full.b == main_b]
+solvers = evaluation.reference_errors(sampler.evaluation_prompts(config), [n])
+zero = solvers[solvers.solver == "zero"].error.item()
+
+
+def ratio(first, second, rows=here):
+    """E(first) / E(second) in the runs that have both, by (b, seed)."""
+    one, other = per_run(rows, first, "error"), per_run(rows, second, "error")
+    common = one.index.intersection(other.index)
+    return one[common] / other[common]
+
+
+def typical(values):
+    return claim("", "", values, below=1)["value"]
+
+
+# %%
+alike = [name for name, v in VARIANTS.items() if v == Variant(v.encoding, v.mask)]
+alike = [name for name in alike if name in set(here.variant)]
+order = pd.Series({name: typical(ratio(name, "LPE + CM")) for name in alike}).sort_values()
+best = order.index[0]
+means = here.groupby("variant")[["error", "training_loss"]].agg(lambda own: own.mean(skipna=False))
+given_verdicts = {
+    path.stem: report.verdicts_of(path)
+    for path in sorted((records.root_folder(out) / "notebooks").glob("*.ipynb"))
+}
+statuses = [point["status"] for points in given_verdicts.values() for point in points]
+numbers = {
+    "error": means.error[best],
+    "lpe": typical(ratio("LPE + CM", "LPE")),
+    "spe": typical(ratio("SPE + CM", "SPE")),
+    "cm": means.error["CM"],
+    "loss": means.training_loss["SPE"],
+    "alone": means.error["SPE"],
+}
+
+# %%
+report.say(
+    ru="**Ответ** (при $b$ = {b}). Из обученных одинаково вариантов "
+    "точнее всех {best}: ошибка в целевой задаче {error}; предсказание «всегда ноль» получает {zero}, "
+    "метод наименьших квадратов — 0. С каузальной маской (CM) ошибка обучаемого кодирования (LPE) составляет {lpe} "
+    "ошибки без неё, синусоидального (SPE) — {spe}; одна маска без кодирования даёт {cm}. Без маски у "
+    "SPE функция потерь на обучении {loss}, а ошибка в целевой задаче {alone}.",
+    en="**The answer** (at $b$ = {b}). Of the variants trained alike {best} is the most precise: its "
+    "target error is {error}; the prediction “always zero” scores {zero}, least squares 0. With the "
+    "causal mask (CM) the error of the learned encoding (LPE) is {lpe} of what it is without, that of "
+    "the sinusoidal one (SPE) {spe}; the mask alone, without an encoding, gives {cm}. Without a mask "
+    "SPE’s training loss is {loss} and its target error {alone}.",
+    role="headline",
+    b=main_b,
+    best=best,
+    zero=zero,
+    **numbers,
+)
+
+# %%
+report.say(
+    ru="**Насколько это надёжно.** Записано запусков: {runs}, из них при $b$ = {b} разных зёрен: {seeds}. "
+    "Из проверенных утверждений подтверждено {confirmed}, не подтверждено {refuted}, открыто {open}.",
+    en="**How sure that is.** Recorded runs: {runs}; different seeds at $b$ = {b}: {seeds}. Of the claims "
+    "tested {confirmed} are confirmed, {refuted} are not, {open} are open.",
+    role="headline",
+    runs=len(runs),
+    b=main_b,
+    seeds=here.seed.nunique(),
+    confirmed=statuses.count("confirmed"),
+    refuted=statuses.count("not confirmed"),
+    open=statuses.count("open"),
+)
+
+# %%
+report.figure(
+    "summary",
+    lambda t: drawing.draw_ranking(full, list(order.index), zero, t),
+    ru={
+        "alt": "Ошибка каждого варианта в целевой задаче, по запускам, от лучшего к худшему",
+        "caption": "Ошибка в целевой задаче при полном промпте у вариантов, обученных одинаково: по всем "
+        "токенам и столько же шагов. Точка — запуск; закрашенные точки — b = 1, полые — b > 1; "
+        f"черта — среднее при b = {main_b}. Порядок — по среднему отношению к LPE + CM внутри запуска. "
+        "Вертикаль из точек — предсказание «всегда ноль».",
+    },
+    en={
+        "alt": "Target error of every variant, by run, from the best to the worst",
+        "caption": "Target error with the full prompt of the variants trained alike: on all tokens, for the "
+        "same steps. A point is a run; filled points are b = 1, open ones b > 1; the bar is the mean at "
+        f"b = {main_b}. The order is by the mean ratio to LPE + CM within a run. The dotted vertical is the "
+        "prediction “always zero”.",
+    },
+)
+
+# %% [markdown] tags=["ru"]
+# ## Утверждения и вердикты
+#
+# В каждой главе сказано, что именно измеряется и когда утверждение считается подтверждённым. Здесь из
+# строк, по которым вынесен вердикт, показана одна: среднее по зёрнам и его 95-процентный доверительный
+# интервал.
+
+# %% [markdown] tags=["en"]
+# ## Claims and verdicts
+#
+# Each chapter says what exactly is measured and when a claim counts as confirmed. Of the rows that
+# decided a verdict one is shown here: its mean over seeds and its 95% confidence interval.
+
+
+# %%
+def interval(point, language):
+    value, low, high = (
+        "—" if point[key] is None else report.number(point[key], language, digits=2)
+        for key in ("value", "low", "high")
+    )
+    return f"{value} [{low}; {high}]"
+
+
+rows = [
+    {
+        "chapter": f"[{chapter[0]}]({chapter}.ipynb)",  # the page makes an inner link of it
+        "verdict": report.STATUSES[point["status"]],
+        "effect": {language: interval(point, language) for language in report.LANGUAGES},
+        **{key: point[key] for key in ("point", "claim", "quantity")},
+    }
+    for chapter, points in given_verdicts.items()
+    for point in points
+]
+
+# %%
+names = {
+    "chapter": ("глава", "chapter"),
+    "point": ("пункт", "point"),
+    "claim": ("утверждение", "claim"),
+    "verdict": ("вердикт", "verdict"),
+    "quantity": ("величина", "quantity"),
+    "effect": ("среднее и интервал", "mean and interval"),
+}
+ru, en = ({column: both[i] for column, both in names.items()} for i in (0, 1))
+report.table(pd.DataFrame(rows, columns=list(names)), ru=ru, en=en)
+
+# %% [markdown] tags=["ru"]
+# ## Что выбрать для такой задачи и почему
+#
+# Строка — выбор между двумя вариантами, обученными на одних и тех же батчах: отношение ошибки первого
+# к ошибке второго, среднее по зёрнам, и его 95-процентный доверительный интервал. «Брать» мы советуем,
+# только если единица лежит вне интервала; с одним зерном интервала нет.
+
+# %% [markdown] tags=["en"]
+# ## What to use for this task, and why
+#
+# A row is a choice between two variants trained on the same batches: the ratio of the first one’s error
+# to the second one’s, mean over seeds, and its 95% confidence interval. We say what to “use” only where
+# one lies outside the interval; a single seed has none.
+
+# %%
+choices = [
+    ("маска, обучаемое кодирование", "the mask, learned encoding", "LPE + CM", "LPE"),
+    ("маска, синусоидальное", "the mask, sinusoidal encoding", "SPE + CM", "SPE"),
+    ("кодирование или одна маска", "an encoding or the mask alone", "LPE + CM", "CM"),
+    ("обучаемое или синусоидальное", "learned or sinusoidal", "LPE + CM", "SPE + CM"),
+    ("два вектора или таблица", "two vectors or a table", "TPE + CM", "LPE + CM"),
+    ("пример и тип вместе", "example and type together", "pair + TPE + CM", "LPE + CM"),
+    ("RoPE", "RoPE", "RoPE + CM", "LPE + CM"),
+    ("ALiBi", "ALiBi", "ALiBi + CM", "LPE + CM"),
+    ("без маски, потери по запросу", "no mask, loss on the query", "LPE (random k)", "LPE + CM"),
+    (
+        "префиксная маска или каузальная",
+        "the prefix mask or the causal one",
+        "LPE + PM (random k)",
+        "LPE + CM (random k)",
+    ),
+    ("масштаб синусоид", "the scale of the sinusoids", "SPE small + CM", "SPE + CM"),
+]
+
+# %%
+undecided = {"ru": "не решено", "en": "undecided"}
+unrecorded = {"ru": "ещё не записано", "en": "not recorded yet"}
+
+
+def choice(ru, en, first, second):
+    """A row of the table: the ratio of first's error to second's, and what follows from it."""
+    values = ratio(first, second)
+    row = claim("", f"{first} / {second}", values, below=1)
+    use = {"confirmed": first, "not confirmed": second, "open": undecided}[row["status"]]
+    return row | {"choice": {"ru": ru, "en": en}, "use": unrecorded if values.empty else use}
+
+
+# %%
+advice = pd.DataFrame([choice(*row) for row in choices])
+names = {
+    "choice": ("выбор", "choice"),
+    "quantity": ("первый / второй", "first / second"),
+    "value": ("отношение ошибок", "ratio of errors"),
+    "low": ("от", "from"),
+    "high": ("до", "to"),
+    "seeds": ("зёрна", "seeds"),
+    "use": ("брать", "use"),
+}
+ru, en = ({column: both[i] for column, both in names.items()} for i in (0, 1))
+report.table(advice, ru=ru, en=en)
+
+# %% [markdown] tags=["ru"]
+# ## Сколько это стоит
+#
+# Время шага обучения и число параметров. Время измерено на одном ядре, `make bench` измерит его на
+# вашей машине.
+
+# %% [markdown] tags=["en"]
+# ## What it costs
+#
+# The time of a training step and the number of parameters. The time was measured on one core; `make
+# bench` measures it on your machine.
+
+# %%
+growth = pd.read_csv(records.PROJECT / "benchmarks" / "growth.csv")
+report.figure(
+    "growth",
+    lambda t: drawing.draw_growth(growth, t),
+    ru={
+        "alt": "Время шага обучения от числа итераций цикла, числа примеров и размера стопки моделей",
+        "caption": "Время одного шага обучения LPE + CM на одном ядре процессора при параметрах по "
+        "умолчанию, медиана, когда растёт что-то одно: число итераций цикла b, число in-context примеров "
+        "n, число вариантов, которые обучаются вместе как одна модель. Штриховая линия — рост, "
+        "пропорциональный этому числу.",
+    },
+    en={
+        "alt": "Time of a training step against loop iterations, examples and models in a stack",
+        "caption": "Time of one training step of LPE + CM on one processor core at the default parameters, "
+        "median, as one thing grows: the number of loop iterations b, the number of in-context examples "
+        "n, the number of variants trained together as one model. The dashed line is growth in "
+        "proportion to that number.",
+    },
+)
+
+# %%
+counts = {name: model.parameter_count(config, VARIANTS[name]) for name in order.index}
+rows = [(name, means.error[name], here.variant.eq(name).sum(), counts[name]) for name in counts]
+report.table(
+    pd.DataFrame(rows, columns=["variant", "error", "runs", "count"]),
+    ru={
+        "variant": "вариант",
+        "error": f"ошибка в целевой задаче, b = {main_b}",
+        "runs": "запуски",
+        "count": "параметры",
+    },
+    en={
+        "variant": "variant",
+        "error": f"target error, b = {main_b}",
+        "runs": "runs",
+        "count": "parameters",
+    },
+)
+
+# %% [markdown] tags=["ru"]
+# ## Чего ещё не хватает
+
+# %% [markdown] tags=["en"]
+# ## What is still missing
+
+# %%
+for ablation, recorded in runs_of.items():
+    done = {(run.config.b, run.config.seed) for run in recorded}
+    missing = [pair for pair in records.planned_runs(out, ablation) if pair not in done]
+    if missing:
+        report.say(
+            ru="- {ablation}: записано запусков {n}, не хватает ($b$, зерно): {missing}",
+            en="- {ablation}: runs recorded {n}, missing ($b$, seed): {missing}",
+            ablation=f"[{ablation}]({ablation}.ipynb)",
+            n=len(done),
+            missing=", ".join(map(str, missing)),
+        )
