@@ -73,7 +73,8 @@ def execute(ablation, b, seed, executed):
     Parameters at the notebook's defaults are not passed, so that the recorded report is the
     notebook as it stands, without a cell of injected parameters.
     """
-    parameters = {"out": str(OUT), "b": b, "seed": seed, **config["parameters"]}
+    own = ABLATIONS.get(ablation, {}).get("parameters", {})
+    parameters = {"out": str(OUT), "b": b, "seed": seed, **config["parameters"], **own}
     changed = {k: v for k, v in parameters.items() if v != NOTEBOOK_DEFAULTS.get(k)}
     return (
         f"{PYTHON} -m jupytext --quiet --to ipynb --output - notebooks/{ablation}.py | "

@@ -86,6 +86,7 @@ ABLATIONS = {
         *("SPE + CM (first iteration)", "LPE + CM (first iteration)"),
         *("SPE (first iteration)", "LPE (first iteration)"),
     ),
+    "6_function_classes": ("SPE + CM", "LPE + CM", "CM", "SPE", "LPE", "none"),
 }
 
 Count = Annotated[int, Field(strict=True, ge=1)]

@@ -165,16 +165,14 @@ def ridge(x: np.ndarray, y: np.ndarray, query: np.ndarray, penalty: float = 0.1)
 
 
 def averaging(x: np.ndarray, y: np.ndarray, query: np.ndarray) -> np.ndarray:
-    """ŵ = mean of x_i y_i (Garg et al. 2022, §3); zero without examples."""
-    return np.einsum("bd,bkd,bk->b", query, x, y) / max(x.shape[1], 1)
+    """ŵ = mean of x_i y_i (Garg et al. 2022, §3)."""
+    return np.einsum("bd,bkd,bk->b", query, x, y) / x.shape[1]
 
 
 def nearest_neighbours(
     x: np.ndarray, y: np.ndarray, query: np.ndarray, neighbours: int = 3
 ) -> np.ndarray:
-    """Mean answer of the 3 examples nearest to the query (Garg et al. 2022, §3); zero without."""
-    if not x.shape[1]:
-        return np.zeros(len(query))
+    """Mean answer of the 3 examples nearest to the query (Garg et al. 2022, §3)."""
     distance = ((x - query[:, None]) ** 2).sum(-1)
     nearest = np.argsort(distance, axis=1, kind="stable")[:, :neighbours]
     return np.take_along_axis(y, nearest, axis=1).mean(axis=1)
@@ -187,18 +185,17 @@ def zero(x: np.ndarray, y: np.ndarray, query: np.ndarray) -> np.ndarray:
 
 def lasso(x: np.ndarray, y: np.ndarray, query: np.ndarray, penalty: float = 0.01) -> np.ndarray:
     """argmin ‖y - Xw‖² / 2k + λ ‖w‖₁ with λ = 0.01 (our choice), by scikit-learn, per prompt."""
-    if not x.shape[1]:
-        return np.zeros(len(query))
-    fit = Lasso(alpha=penalty, fit_intercept=False, max_iter=10_000).fit
-    return np.array([fit(*prompt).predict(q[None])[0] for *prompt, q in zip(x, y, query)])
+    return _one_by_one(Lasso(alpha=penalty, fit_intercept=False, max_iter=10_000), x, y, query)
 
 
 def greedy_tree(x: np.ndarray, y: np.ndarray, query: np.ndarray) -> np.ndarray:
     """A regression tree grown greedily to pure leaves, by scikit-learn, per prompt."""
-    if not x.shape[1]:
-        return np.zeros(len(query))
-    fit = DecisionTreeRegressor(random_state=0).fit
-    return np.array([fit(*prompt).predict(q[None])[0] for *prompt, q in zip(x, y, query)])
+    return _one_by_one(DecisionTreeRegressor(random_state=0), x, y, query)
+
+
+def _one_by_one(model, x: np.ndarray, y: np.ndarray, query: np.ndarray) -> np.ndarray:
+    """The predictions of a scikit-learn model that is fitted to each prompt anew."""
+    return np.array([model.fit(*prompt).predict(q[None])[0] for *prompt, q in zip(x, y, query)])
 
 
 def gradient_descent(
@@ -208,8 +205,6 @@ def gradient_descent(
 
     300 full-batch steps at 0.005 are our choice (Garg et al. 2022 take 5 000 small batches).
     """
-    if not x.shape[1]:
-        return np.zeros(len(query))
     rng, hidden = generator(BOOTSTRAP, 1), HIDDEN
     v = rng.standard_normal((len(x), hidden, x.shape[-1]))
     a = np.sqrt(2 / hidden) * rng.standard_normal((len(x), hidden, 1))
@@ -245,11 +240,14 @@ FITTING_SOLVERS = {
 def reference_errors(
     prompts: Prompts, ks: Sequence[int], solvers: dict = REFERENCE_SOLVERS
 ) -> pd.DataFrame:
-    """Tidy rows (solver, k, error): mean over prompts of (ŷ_q - y_q)² / d, in float64."""
+    """Tidy rows (solver, k, error): mean over prompts of (ŷ_q - y_q)² / d, in float64.
+
+    Without examples (k = 0) every solver predicts zero.
+    """
     x, y = prompts.tokens[:, 0::2].double().numpy(), prompts.answers.double().numpy()
     rows = []
     for name, solve in solvers.items():
         for k in ks:
-            residual = solve(x[:, :k], y[:, :k], x[:, k]) - y[:, k]
+            residual = (solve if k else zero)(x[:, :k], y[:, :k], x[:, k]) - y[:, k]
             rows.append((name, k, (residual**2).mean() / x.shape[-1]))
     return pd.DataFrame(rows, columns=["solver", "k", "error"])

@@ -124,14 +124,15 @@ def tell_run(run: records.Run) -> None:
     made = run.provenance
     taken = [f"{name} ({origin})" for name, origin in made.get("taken_over", {}).items()]
     say(
-        ru="Запуск: $b$ = {b}, зерно {seed}, шагов: {steps}. Обучение заняло {hours} ч на "
-        "устройстве {device}; шагов в секунду, считая шаги каждого варианта: {speed}. Варианты, "
-        "взятые из других запусков: {taken}. Разошлись: {diverged}.",
-        en="The run: $b$ = {b}, seed {seed}, {steps} steps. Training took {hours} h on {device}; "
-        "steps a second, counting every variant’s steps: {speed}. Variants taken from other runs: "
-        "{taken}. Diverged: {diverged}.",
+        ru="Запуск: $b$ = {b}, зерно {seed}, класс функций {of}, шагов: {steps}. Обучение "
+        "заняло {hours} ч на устройстве {device}; шагов в секунду, считая шаги каждого варианта: "
+        "{speed}. Варианты, взятые из других запусков: {taken}. Разошлись: {diverged}.",
+        en="The run: $b$ = {b}, seed {seed}, function class {of}, {steps} steps. Training took "
+        "{hours} h on {device}; steps a second, counting every variant’s steps: {speed}. Variants "
+        "taken from other runs: {taken}. Diverged: {diverged}.",
         b=run.config.b,
         seed=run.config.seed,
+        of=run.config.function_class,
         steps=run.config.steps,
         hours=made["wall_seconds"] / 3600,
         device=made["device"],
