@@ -213,25 +213,20 @@ def verdicts(results: pd.DataFrame, statements: dict[str, tuple[str, str]]) -> N
         own = results[(results.point == point) & (results.status == status)].iloc[0]
         claimed = dict(zip(LANGUAGES, statements[point]))
         points.append({"point": point, "claim": claimed, "status": status, **_decisive(own)})
-    _points_table(pd.DataFrame(points))
+    table(
+        pd.DataFrame(points).assign(verdict=[STATUSES[point["status"]] for point in points]),
+        ru={"point": "пункт", "claim": "утверждение", "verdict": "вердикт"},
+        en={"point": "point", "claim": "claim", "verdict": "verdict"},
+        role="verdicts",
+        points=points,
+    )
 
 
 def _decisive(row: pd.Series) -> dict:
-    """A row's quantity and numbers as JSON has them, without nan."""
+    """A row's quantity and numbers as JSON has them: null where there is no finite number."""
     numbers = {key: float(row[key]) for key in ("value", "low", "high")}
-    numbers = {key: None if math.isnan(value) else value for key, value in numbers.items()}
+    numbers = {key: value if math.isfinite(value) else None for key, value in numbers.items()}
     return {"quantity": row.quantity, **numbers}
-
-
-def _points_table(points: pd.DataFrame) -> None:
-    shown = points.assign(verdict=[STATUSES[status] for status in points.status])
-    metadata = {"role": "verdicts", "points": points.to_dict("records")}
-    table(
-        shown,
-        ru={"point": "пункт", "claim": "утверждение", "verdict": "вердикт"},
-        en={"point": "point", "claim": "claim", "verdict": "verdict"},
-        **metadata,
-    )
 
 
 def verdicts_of(notebook: Path) -> list[dict]:

@@ -140,7 +140,6 @@ given = notebook_parameters(globals())
 given.pop("out", None)
 config = Config(ablation="2_two_token_encoding", **given)
 masked = [variant.name for variant in config.stack if variant.mask == "causal"]
-unmasked = [variant.name for variant in config.stack if variant.mask == "none"]
 
 # %% [markdown] tags=["ru"]
 # ## Устройство эксперимента
@@ -306,11 +305,13 @@ full = errors[errors.k == config.n_examples].merge(last_rows(curves), on=["b", "
 
 def draw_cost(t):
     figure, ax = plt.subplots(figsize=(9, 4.5))
+    equal = pd.Series(counts).groupby(counts).cumcount()  # these would lie on each other
     for name, own in full.groupby("variant", sort=False):
-        look = drawing.style(name)
+        look, x = drawing.style(name), counts[name] + 150 * equal[name]
+        face = look["color"] if name in masked else "white"
         mean = own.error.mean(skipna=False)
-        ax.plot([counts[name]] * 2, [own.error.min(), own.error.max()], **look | {"marker": ""})
-        ax.plot(counts[name], mean, label=name, markersize=8, **look | {"linestyle": "none"})
+        ax.plot([x] * 2, [own.error.min(), own.error.max()], **look | {"marker": ""})
+        ax.plot(x, mean, label=name, ms=8, mfc=face, **look | {"linestyle": "none"})
     ax.set(yscale="log", xlabel=t("число параметров", "parameters"))
     ax.set_ylabel(t("ошибка в целевой задаче / d", "target error / d"))
     figure.legend(*ax.get_legend_handles_labels(), loc="outside right center")
@@ -325,12 +326,15 @@ report.figure(
         "alt": "Ошибка в целевой задаче в зависимости от числа параметров, все варианты",
         "caption": "Точка — вариант: число параметров и ошибка в целевой задаче при полном промпте, "
         f"средняя по запускам (всего запусков: {len(runs)}); отрезок — от наименьшей ошибки до "
-        "наибольшей.",
+        "наибольшей. Закрашенные точки — с маской, полые — без неё; варианты с одним и тем же числом "
+        "параметров слегка раздвинуты.",
     },
     en={
         "alt": "Target error against the number of parameters, all variants",
         "caption": "A point is a variant: its number of parameters and its target error with the full "
-        f"prompt, mean over runs (runs: {len(runs)}); the bar spans the smallest to the largest error.",
+        f"prompt, mean over runs (runs: {len(runs)}); the bar spans the smallest to the largest error. "
+        "Filled points are with the mask, open ones without; variants with equal numbers of parameters "
+        "are set slightly apart.",
     },
 )
 

@@ -244,7 +244,7 @@ report.table(wide, ru=columns | {"variant": "вариант"}, en=columns)
 # %% [markdown] tags=["ru"]
 # ## Вердикты
 #
-# $E(v)$ — ошибка варианта в целевой задаче при полном промпте. Усреднение и интервалы — как в первом
+# $E(v)$ — ошибка в целевой задаче у варианта $v$ при полном промпте. Усреднение и интервалы — как в первом
 # ноутбуке; пороги наши. $\rho$ — ранговая корреляция Спирмена между ошибками шести вариантов в этом классе
 # и у линейных функций в запуске с тем же $b$ и зерном: 1, если порядок тот же, −1, если обратный.
 #
@@ -258,7 +258,7 @@ report.table(wide, ru=columns | {"variant": "вариант"}, en=columns)
 # %% [markdown] tags=["en"]
 # ## Verdicts
 #
-# $E(v)$ is a variant’s target error with the full prompt. The averaging and the intervals are those of the
+# $E(v)$ is the target error of variant $v$ with the full prompt. The averaging and the intervals are those of the
 # first notebook; the thresholds are ours. $\rho$ is Spearman’s rank correlation between the errors of the
 # six variants in this class and with linear functions in the run of the same $b$ and seed: 1 if the order
 # is the same, −1 if it is reversed.

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from icl_core import generalisation, pages, records
-from icl_core.config import ABLATIONS, Config
+from icl_core.config import ABLATIONS, FUNCTION_CLASSES, Config
 
 PROJECT = records.PROJECT
 GRIDS = {path.stem: yaml.safe_load(path.read_text()) for path in PROJECT.glob("grids/*.yaml")}
@@ -81,16 +81,16 @@ def test_recorded_runs_are_not_planned_whatever_the_times(tmp_path):
     assert planned("full", tmp_path) == [(1, 1), (1, 2), (5, 0), (5, 2)]
 
 
-def test_recorded_report_adds_no_cell_of_parameters():
-    """It passes only what the full grid changes; its first run is the notebook's default."""
+def test_recorded_report_injects_only_what_the_full_grid_changes():
+    """Its first run is the notebook's default; the summary, which comes last, has no run."""
     grid = GRIDS["full"]
     assert {(runs["b"][0], runs["seeds"][0]) for runs in grid["ablations"].values()} == {(1, 0)}
     assert (Config().b, Config().seed) == (1, 0)
     shown = snakemake("report", "full", grid["out"], "--dry-run", "--printshellcmds").stdout
     passed = re.findall(r"build/\w+\.ipynb --parameters_yaml '([^']*)'", shown)
-    assert [yaml.safe_load(text) for text in passed] == [grid["parameters"]] * len(
-        grid["ablations"]
-    )
+    own = [runs.get("parameters", {}) for runs in grid["ablations"].values()]
+    assert grid["parameters"] == {}
+    assert [yaml.safe_load(text) for text in passed] == [*own, {}]
 
 
 def test_report_without_recorded_runs_says_so(tmp_path):
@@ -129,24 +129,29 @@ def test_smoke_grid_is_recorded(smoke):
         if ablation not in ABLATIONS:
             continue
         runs = [records.read_run(path) for path in sorted((smoke / "data" / ablation).iterdir())]
-        assert [r.config for r in runs] == [
-            Config(ablation=ablation, b=b, **parameters) for b in asked["b"]
+        classes = FUNCTION_CLASSES if ablation == "6_function_classes" else ("linear",)
+        configs = [
+            Config(ablation=ablation, b=b, function_class=of, **parameters)
+            for b, of in product(asked["b"], classes)
         ]
+        assert [r.config for r in runs] == sorted(configs, key=lambda config: config.name)
         shared = set(ABLATIONS[ablation]) & set(ABLATIONS[NOTEBOOK])
-        expected = set() if ablation == NOTEBOOK else shared
-        assert all(set(run.provenance["taken_over"]) == expected for run in runs)
+        for run in runs:
+            other = ablation == NOTEBOOK or run.config.function_class != "linear"
+            assert set(run.provenance["taken_over"]) == (set() if other else shared)
     assert planned("smoke", smoke) == []
 
 
 def test_every_recorded_run_is_measured_elsewhere(smoke):
-    """The fourth notebook trains nothing; runs that it was not asked for are measured too."""
-    runs = [path for name in ABLATIONS for path in (smoke / "data" / name).glob("b*")]
+    """The fourth notebook trains nothing; it measures every run but those of another size."""
+    ablations = set(ABLATIONS) - {"6_function_classes"}
+    runs = [path for name in ablations for path in (smoke / "data" / name).glob("b*")]
     assert len(runs) > 4
     for path in runs:
         assert list(pd.read_csv(path / records.MEASUREMENTS).columns) == generalisation.COLUMNS
 
 
-@pytest.mark.parametrize("ablation", GRIDS["smoke"]["ablations"])
+@pytest.mark.parametrize("ablation", ["0_summary", *GRIDS["smoke"]["ablations"]])
 def test_every_notebook_of_the_grid_is_in_the_pages_without_errors(smoke, ablation):
     """Executed anew after the last run, with outputs in both languages and nothing on stderr."""
     notebook = nbformat.read(smoke / f"notebooks/{ablation}.ipynb", as_version=4)
@@ -154,7 +159,7 @@ def test_every_notebook_of_the_grid_is_in_the_pages_without_errors(smoke, ablati
     assert not [o for o in outputs if o.output_type in ("error", "stream")]
     languages = [o.metadata.get("language") for o in outputs]
     assert languages.count("ru") == languages.count("en") == len(languages) / 2 > 5
-    title = next(c.source for c in notebook.cells if c.source.startswith("# "))
+    title = next(c.source for c in notebook.cells if c.source.startswith("# ")).splitlines()[0]
     assert title.removeprefix("# ") in (smoke / "report/report.ru.html").read_text()
 
 

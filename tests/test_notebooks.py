@@ -11,7 +11,6 @@ import pytest
 
 from icl_core import report
 from icl_core.config import Config
-from icl_core.pages import put_headline
 from icl_core.records import PROJECT
 from icl_core.verdicts import claim, instability, last_rows, per_run
 
@@ -99,7 +98,8 @@ class TestExecutedNotebook:
     def test_executed_copy_is_of_this_text_and_ran_without_errors(self, path):
         stored = nbformat.read(path.with_suffix(".ipynb"), as_version=4)
         text = [(c.cell_type, c.source, tags(c)) for c in cells(path)]
-        assert [(c.cell_type, c.source, tags(c)) for c in stored.cells] == text
+        own = [c for c in stored.cells if tags(c) != ["injected-parameters"]]
+        assert [(c.cell_type, c.source, tags(c)) for c in own] == text
         code = [cell for cell in stored.cells if cell.cell_type == "code"]
         assert all(cell.execution_count for cell in code), "make report executes it"
         for cell in code:
@@ -156,18 +156,3 @@ def test_claims_of_the_first_notebook_come_out_either_way():
     )
     confirmed = {key for key, status in contrary.items() if status == "confirmed"}
     assert confirmed == {("8", "E(SPE + CM) / E(LPE + CM)"), ("8", "E(CM) / E(SPE + CM)")}
-
-
-@pytest.mark.parametrize("readme, language", [("README.md", "en"), ("README.ru.md", "ru")])
-def test_readme_tells_what_the_executed_notebook_found(readme, language, tmp_path):
-    anew = tmp_path / readme
-    anew.write_text((PROJECT / readme).read_text())
-    put_headline(PROJECT / "notebooks" / "0_summary.ipynb", anew, language)
-    assert anew.read_text() == (PROJECT / readme).read_text(), "make report brings it up to date"
-
-
-@pytest.mark.parametrize("readme", ["README.md", "README.ru.md"])
-def test_every_link_and_picture_of_readme_exists(readme):
-    targets = re.findall(r"\]\(([^)]+)\)", (PROJECT / readme).read_text())
-    assert targets
-    assert [target for target in targets if not (PROJECT / target).exists()] == []
