@@ -58,9 +58,10 @@ def write_sums(folder: Path, sums: dict[str, str]) -> None:
 
 
 def read_sums(folder: Path) -> dict[str, str]:
-    """File name -> SHA-256; raises ValueError for a line that is not of SHA256SUMS."""
-    lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
-    matches = [re.fullmatch(r"([0-9a-f]{64}) [ *]([\w.-]+)", line) for line in lines]
-    if not all(matches):
+    """File name -> SHA-256; raises ValueError unless every line is one of ``sha256sum``."""
+    text = (folder / SUMS).read_text(encoding="utf-8", errors="replace")
+    *lines, end = text.split("\n")
+    matches = [re.fullmatch(r"([0-9a-f]{64})  ([\w.-]+)", line) for line in lines]
+    if end or not all(matches):
         raise ValueError(f"{SUMS} is damaged")
     return {match[2]: match[1] for match in matches}

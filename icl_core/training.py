@@ -47,13 +47,12 @@ def run(config: Config, out: str = ".") -> records.Run:
     if the run's place holds a run of another configuration, HeldError if another process trains it.
     """
     finished = records.find_run(out, config)
-    if finished:
+    folder, lock = places.checkpoint_folder(out, config), places.lock_file(out, config)
+    if finished and not lock.exists():
         return finished
     taken = records.taken_over(out, config)
-    folder = places.checkpoint_folder(out, config)
-    lock = places.lock_file(out, config)
     with locks.held(lock, variants=[name for name in config.variants if name not in taken]):
-        # Whoever held the lock before may have recorded the run, and removed lock and folder.
+        # Who held the lock before may have recorded the run, and been killed while tidying up.
         finished = records.find_run(out, config)
         recorded = finished or _train_and_record(config, out, folder, taken)
         shutil.rmtree(folder, ignore_errors=True)
