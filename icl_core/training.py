@@ -107,29 +107,20 @@ def one_thread(config: Config):
 
 @contextmanager
 def between_steps() -> Iterator[list[int]]:
-    """SIGINT and SIGTERM (Ctrl-C, a scheduler's time limit) wait for the end of a step.
+    """SIGINT and SIGTERM (Ctrl-C, a scheduler's time limit) are noted in the list that it yields.
 
-    Yields the list in which they are noted; a second signal acts at once. Only the main thread
-    gets signals: in another one nothing changes.
+    An ignored one stays ignored. Only the main thread gets signals: in another nothing changes.
     """
     noted, before = [], {}
-
-    def obey_again():
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    def note(number, _):
-        noted.append(number)
-        obey_again()
-
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):
             if signal.getsignal(number) is not signal.SIG_IGN:
-                before[number] = signal.signal(number, note)
+                before[number] = signal.signal(number, lambda number, _: noted.append(number))
     try:
         yield noted
     finally:
-        obey_again()
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def training_loss(predictions: Tensor, answers: Tensor) -> Tensor:
@@ -161,26 +152,28 @@ def train(config: Config, variants: tuple[Variant, ...], checkpoint: Path) -> Tr
     if state.step:
         logger.info("%s: resumed at step %d of %d", name, state.step, config.steps)
     with between_steps() as signals, bar:
-        while not state.is_over(config, variants):
+        ending = state.is_over(config, variants)
+        while not ending:
             state.losses += update(config, model, optimiser, state.step)
             state.step += 1
             bar.update()
             if state.step % config.log_every == 0:
                 _log(config, model, prompts, state)
                 bar.set_postfix_str(_latest(state, len(variants)))
+            ending = bool(signals) or state.is_over(config, variants)
             now = time.monotonic()
-            if signals or now - saved > CHECKPOINT_SECONDS or state.is_over(config, variants):
+            if ending or now - saved > CHECKPOINT_SECONDS:
                 state.seconds, began, saved = state.seconds + now - began, now, now
                 checkpoints.save(checkpoint, config, model, optimiser, state)
-            if (bar.disable and now - said > LINE_SECONDS) or state.is_over(config, variants):
+            if bar.disable and (ending or now - said > LINE_SECONDS):
                 said = now
                 logger.info("%s: %s", name, _progress(config, state, now - began))
-            if signals:
-                stopped = signal.Signals(signals.pop())
-                logger.warning(
-                    "%s: %s, saved at step %d; run again to resume", name, stopped.name, state.step
-                )
-                signal.raise_signal(stopped)
+    if signals:
+        stopped = signal.Signals(signals[0])
+        saved_at = f"{stopped.name}, saved at step {state.step}; run it again to resume"
+        logger.warning("%s: %s", name, saved_at)
+        signal.raise_signal(stopped)
+        raise KeyboardInterrupt(saved_at)  # whatever handled the signal, this stack is not trained
     state.weights = {name: p.detach().cpu().contiguous() for name, p in model.named_parameters()}
     return state
 

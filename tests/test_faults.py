@@ -15,6 +15,8 @@ import resource
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -204,7 +206,7 @@ def test_a_signal_ends_the_step_saves_it_and_does_what_it_did_before(
         with pytest.raises(StoppedError):
             run(config, str(tmp_path))
         assert signal.getsignal(number) is stop
-    expected = f"1_position_and_mask/b1-seed0, CM: {name}, saved at step {at + 1}; run again"
+    expected = f"1_position_and_mask/b1-seed0, CM: {name}, saved at step {at + 1}; run it again"
     assert expected in caplog.text
     assert not records.run_folder(str(tmp_path), config).exists()
     steps = stepping(monkeypatch)
@@ -212,14 +214,25 @@ def test_a_signal_ends_the_step_saves_it_and_does_what_it_did_before(
     assert steps == [*range(at + 1, 20), *range(20)]
 
 
-def test_a_second_signal_acts_at_once(config, tmp_path, monkeypatch):
-    """Who presses Ctrl-C twice does not want to wait for the step."""
+def test_signals_that_come_together_leave_a_step_too(config, tmp_path, monkeypatch, undisturbed):
+    """A scheduler stops the kernel, and papermill, which it stops as well, interrupts it."""
     monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 30)
-    calls = stepping(monkeypatch, lambda _: [os.kill(os.getpid(), signal.SIGINT) for _ in "12"])
-    with pytest.raises(KeyboardInterrupt):
+    both = (signal.SIGTERM, signal.SIGINT)
+    with monkeypatch.context() as patch, handlers(SIGTERM=stop):
+        calls = stepping(patch, lambda _: [os.kill(os.getpid(), number) for number in both])
+        with pytest.raises(StoppedError):
+            run(config, str(tmp_path))
+    assert calls == [0]
+    steps = stepping(monkeypatch)
+    assert_resumes(config, tmp_path, undisturbed)
+    assert steps == [*range(1, 20), *range(20)]
+
+
+def test_a_handler_that_returns_does_not_pass_a_part_for_the_whole(config, tmp_path, monkeypatch):
+    """Some programs only take note of SIGTERM."""
+    stepping(monkeypatch, lambda _: os.kill(os.getpid(), signal.SIGTERM))
+    with handlers(SIGTERM=lambda *_: None), pytest.raises(KeyboardInterrupt, match="at step 1;"):
         run(config, str(tmp_path))
-    assert calls == []
-    assert not places.checkpoint_folder(str(tmp_path), config).exists()
 
 
 def test_an_ignored_signal_stays_ignored(config, tmp_path, monkeypatch, undisturbed):
@@ -263,6 +276,62 @@ def go_slowly():
     """A step takes a fifth of a second, so that a signal finds the run in its middle."""
     update = training.update
     training.update = lambda *arguments: [update(*arguments), time.sleep(0.2)][0]
+
+
+INTERRUPTED = """
+import os, signal, time
+from pathlib import Path
+from icl_core import training
+from icl_core.config import Config
+
+config, update = Config(**{parameters!r}), training.update
+def interrupted(config, model, optimiser, at):
+    if at == 7:
+        os.kill(os.getpid(), signal.SIGINT)  # as Jupyter's "interrupt kernel" does
+    return update(config, model, optimiser, at)
+training.update = interrupted
+try:
+    training.run(config, {out!r})
+except KeyboardInterrupt:
+    assert (Path({out!r}) / "build").exists()
+"""
+RESUMED = """
+def slow(config, model, optimiser, at):
+    assert at >= 8 or model.variants[0].name == "LPE"
+    if at == 3:
+        Path({reached!r}).touch()
+        time.sleep(1)
+    return update(config, model, optimiser, at)
+training.update = slow
+training.run(config, {out!r})
+"""
+
+
+def test_jupyter_and_papermill_interrupt_a_run_that_resumes(
+    config, tmp_path, monkeypatch, undisturbed
+):
+    """A kernel is interrupted, the next cell goes on from there; then SLURM stops papermill."""
+    out, reached = tmp_path / "out", tmp_path / "reached"
+    names = {"parameters": config.model_dump(mode="json"), "out": str(out), "reached": str(reached)}
+    cells = [nbformat.v4.new_code_cell(text.format(**names)) for text in (INTERRUPTED, RESUMED)]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    nbformat.write(notebook, tmp_path / "in.ipynb")
+    command = [sys.executable, "-m", "icl_core.execute", "in.ipynb", "out.ipynb", "-k", "python3"]
+    papermill = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        wait_until(lambda: reached.exists() or papermill.poll() is not None)
+        papermill.terminate()
+        said = papermill.communicate(timeout=60)[0]
+    finally:
+        papermill.kill()
+        papermill.wait()
+    assert papermill.returncode and "the kernel saves its step" in said, said
+    wait_until(lambda: not locks.is_held(places.lock_file(str(out), config)))
+    steps = stepping(monkeypatch)
+    assert_resumes(config, out, undisturbed)
+    assert steps == [*range(4, 20)]
 
 
 # Two processes.
