@@ -53,7 +53,7 @@ def save(path: Path, config: Config, model: LoopedTransformer, optimiser, state:
         "sha256": UNSIGNED,
         "config": config.digest(),
         "torch": torch.__version__,
-        "stack": label(model.variants),
+        "stack": _names(model.variants),
         "step": str(state.step),
         "commit": json.dumps(state.commit),
         "seconds": repr(state.seconds),
@@ -73,7 +73,7 @@ def load(path: Path, config: Config, model: LoopedTransformer, optimiser) -> Tra
         if metadata["torch"] != torch.__version__:
             theirs = metadata["torch"]
             raise ValueError(f"torch {theirs} wrote it, and torch {torch.__version__} is here")
-        if metadata["config"] != config.digest() or metadata["stack"] != label(model.variants):
+        if metadata["config"] != config.digest() or metadata["stack"] != _names(model.variants):
             raise ValueError("it is of another configuration")
         step = int(metadata["step"])
         with torch.no_grad():
@@ -112,6 +112,10 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     if hashlib.sha256(unsigned).hexdigest().encode() != checksum:
         raise ValueError("its checksum is wrong: it is damaged")
     return metadata, safetensors.torch.load(content)
+
+
+def _names(variants: tuple[Variant, ...]) -> str:
+    return json.dumps([variant.name for variant in variants])
 
 
 def label(variants: tuple[Variant, ...]) -> str:

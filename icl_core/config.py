@@ -87,7 +87,7 @@ ABLATIONS = {
     ),
 }
 
-Count = Annotated[int, Field(strict=True, ge=1)]
+Count = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
 
 
 class Config(BaseModel):
