@@ -9,10 +9,10 @@ SNAKEMAKE = .venv/bin/python -m snakemake --cores $(CORES) \
 	--keep-going --rerun-incomplete --show-failed-logs --quiet host reason
 
 .DEFAULT_GOAL := help
-.PHONY: help setup report grid lab test bench unlock clean
+.PHONY: help setup report grid status lab test test-faults bench unlock clean
 
 help:    ## this list
-	@sed -n 's/^\([a-z]*: *\).*## \(.*\)/  make \1 \2/p' Makefile | tr -d ':'
+	@sed -n 's/^\([a-z-]*: *\).*## \(.*\)/  make \1 \2/p' Makefile | tr -d ':'
 	@echo
 	@echo "GRID is the name of a file in grids/: full, quick (15 minutes) or smoke (a few minutes)."
 	@echo "CORES = $(CORES) runs at a time; PYTHON = $(PYTHON) makes .venv on first use."
@@ -29,6 +29,10 @@ grid:    ## trains the runs of GRID (full) that are not recorded yet, nothing el
 grid: .venv/ready
 	@$(SNAKEMAKE) -- grid
 
+status:  ## which runs of GRID (full) are done, running, interrupted or missing
+status: .venv/ready
+	@.venv/bin/python -m icl_core.status grids/$(or $(GRID),full).yaml
+
 lab:     ## opens the notebooks in JupyterLab
 lab: .venv/ready
 	@.venv/bin/jupyter-lab notebooks
@@ -38,6 +42,10 @@ test: .venv/ready
 	@.venv/bin/ruff check --quiet
 	@.venv/bin/ruff format --check --quiet
 	@.venv/bin/pytest
+
+test-faults: ## kills, full disks and damaged files, at length
+test-faults: .venv/ready
+	@KILLS=20 .venv/bin/pytest tests/test_faults.py
 
 bench:   ## measures training against the machine's matrix product
 bench: .venv/ready

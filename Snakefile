@@ -78,7 +78,7 @@ def execute(ablation, b, seed, executed):
     changed = {k: v for k, v in parameters.items() if v != NOTEBOOK_DEFAULTS.get(k)}
     return (
         f"{PYTHON} -m jupytext --quiet --to ipynb --output - notebooks/{ablation}.py | "
-        f"{PYTHON} -m papermill - {executed} --parameters_yaml {shlex.quote(yaml.dump(changed))}"
+        f"{PYTHON} -m icl_core.execute - {executed} --parameters_yaml {shlex.quote(yaml.dump(changed))}"
         " --kernel python3 --cwd notebooks --stderr-file /dev/stderr --no-progress-bar"
     )
 

@@ -9,7 +9,6 @@ import hashlib
 from itertools import product
 from typing import Annotated, Literal, NamedTuple
 
-import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 ENCODINGS = {
@@ -89,7 +88,7 @@ ABLATIONS = {
     "6_function_classes": ("SPE + CM", "LPE + CM", "CM", "SPE", "LPE", "none"),
 }
 
-Count = Annotated[int, Field(strict=True, ge=1)]
+Count = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
 
 
 class Config(BaseModel):
@@ -159,6 +158,10 @@ class Config(BaseModel):
     @field_validator("device")
     @classmethod
     def _device_is_there(cls, device):
+        if device == "cpu":
+            return device
+        import torch  # takes seconds, and icl_core.status has no use for it
+
         there = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
         if device not in there and not (device == "cuda" and len(there) > 1):
             raise ValueError(f"one of {', '.join(there)}, which are what this machine has")

@@ -23,6 +23,8 @@ from nbformat import NotebookNode
 from traitlets import Unicode
 from traitlets.config import Config
 
+from icl_core.files import write_whole
+
 LANGUAGES = ("ru", "en")
 LASTING = ("jupytext", "kernelspec", "language_info")  # of a notebook's metadata
 VOLATILE = {"papermill", "execution", "ExecuteTime", "collapsed", "scrolled"}  # of a cell's
@@ -72,9 +74,7 @@ def build_pages(notebooks: list[Path], folder: Path) -> list[Path]:
     pages = {folder / f"report.{language}.html": _page(report, language) for language in LANGUAGES}
     folder.mkdir(parents=True, exist_ok=True)
     for path, page in pages.items():
-        unfinished = path.with_suffix(".part")
-        unfinished.write_text(page, encoding="utf-8")
-        unfinished.replace(path)
+        write_whole(path, page)
     return list(pages)
 
 
@@ -90,7 +90,7 @@ def put_headline(notebook: Path, readme: Path, language: str) -> None:
     if not mark_2:
         raise ValueError(f"{readme} lacks the lines <!-- headline --> and <!-- /headline -->")
     text = "\n\n".join(headlines)
-    readme.write_text(f"{before}{mark_1}\n{text}\n\n{mark_2}{after}", encoding="utf-8")
+    write_whole(readme, f"{before}{mark_1}\n{text}\n\n{mark_2}{after}")
 
 
 def write_figures(notebooks: list[Path], folder: Path) -> None:
@@ -100,8 +100,7 @@ def write_figures(notebooks: list[Path], folder: Path) -> None:
         for output in _outputs(path):
             svg, about = output.get("data", {}).get("image/svg+xml"), output.get("metadata", {})
             if svg and "name" in about:
-                target = folder / f"{about['name']}.{about['language']}.svg"
-                target.write_text(svg, encoding="utf-8")
+                write_whole(folder / f"{about['name']}.{about['language']}.svg", svg)
 
 
 class OneLanguage(Preprocessor):
@@ -238,9 +237,7 @@ def main() -> None:
     if arguments.command == "clean":
         notebook = nbformat.read(arguments.executed, as_version=4)
         arguments.stored.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = arguments.stored.with_suffix(".part")
-        nbformat.write(clean(notebook), unfinished)
-        unfinished.replace(arguments.stored)
+        write_whole(arguments.stored, nbformat.writes(clean(notebook)) + "\n")
     elif arguments.command == "build":
         build_pages(arguments.notebooks, arguments.out / "report")
         write_figures(arguments.notebooks, arguments.out / "figures")

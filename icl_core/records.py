@@ -1,7 +1,8 @@
 """A run's folder: the only code that reads or writes data/.
 
 <root>/data/<ablation>/b<b>-seed<seed>/ is complete or absent: it is written under a temporary
-name beside its place and renamed. What was recorded is never written again.
+name beside its place and renamed. What was recorded is never written again, and SHA256SUMS tells
+if it has changed.
 """
 
 import json
@@ -23,8 +24,9 @@ import yaml
 from torch import Tensor
 
 from icl_core.config import ABLATIONS, Config, ConfigError
+from icl_core.files import SUMS, read_sums, sha256, sync_folder, write_sums, write_whole
+from icl_core.places import PROJECT, root_folder, run_folder
 
-PROJECT = Path(__file__).resolve().parents[1]
 COLUMNS = {
     "curves.csv": ["variant", "step", "training_loss", "target_error"],
     "errors.csv": ["variant", "loops", "k", "error", "low", "high"],
@@ -32,7 +34,8 @@ COLUMNS = {
 }
 LATER = ("leak.csv",)  # the first run was recorded without it
 MEASUREMENTS = "elsewhere.csv"
-FILES = ("config.json", "curves.csv", "errors.csv", "weights.safetensors")
+RESTORE = "Take it from git or a copy, or remove the folder by hand to train the run anew"
+FILES = ("config.json", "curves.csv", "errors.csv", "weights.safetensors", SUMS)
 
 
 class RecordError(RuntimeError):
@@ -52,17 +55,11 @@ class Run:
 
     def weights(self) -> dict[str, Tensor]:
         """One tensor a parameter, with a leading axis over the variants that have it."""
-        return safetensors.torch.load_file(self.folder / "weights.safetensors")
-
-
-def root_folder(out: str) -> Path:
-    """The folder that holds data/, figures/ and report/: out, relative to the project's own."""
-    return (PROJECT / out).resolve()
-
-
-def run_folder(out: str, config: Config) -> Path:
-    """Where the run of this config is, or would be."""
-    return root_folder(out) / "data" / config.ablation / config.name
+        path = self.folder / "weights.safetensors"
+        try:
+            return safetensors.torch.load_file(path)
+        except safetensors.SafetensorError as error:
+            raise RecordError(f"{path} holds no weights: {error}. {RESTORE}") from error
 
 
 def commit() -> str | None:
@@ -110,29 +107,35 @@ def write_run(
     """
     folder = run_folder(out, config)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    prefix = f".{folder.name}."
+    for left in folder.parent.glob(f"{prefix}*"):  # by a process that was killed here: the
+        shutil.rmtree(left, ignore_errors=True)  # training one holds the run's lock
+    temporary = Path(tempfile.mkdtemp(prefix=prefix, dir=folder.parent))
     try:
         text = json.dumps({"config": config.model_dump(mode="json"), **made_by}, indent=2)
-        (temporary / "config.json").write_text(text + "\n", encoding="utf-8")
+        write_whole(temporary / "config.json", text + "\n")
         for name, table in tables.items():
-            table[COLUMNS[name]].to_csv(temporary / name, index=False, float_format="%.9g")
-        safetensors.torch.save_file(weights, temporary / "weights.safetensors")
-        temporary.chmod(0o755)  # a temporary folder, and a safetensors file, is its owner's alone
-        (temporary / "weights.safetensors").chmod(0o644)
+            rows = table[COLUMNS[name]].to_csv(index=False, float_format="%.9g")
+            write_whole(temporary / name, rows)
+        write_whole(temporary / "weights.safetensors", safetensors.torch.save(weights))
+        write_sums(temporary, {path.name: sha256(path) for path in temporary.iterdir()})
+        temporary.chmod(0o755)  # a temporary folder is its owner's alone
         if folder.exists():
             raise RecordError(f"{folder} is recorded already; remove it by hand to train it anew")
         temporary.rename(folder)
+        sync_folder(folder.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return read_run(folder)
 
 
 def read_run(folder: Path) -> Run:
-    """Reads a run; raises RecordError unless the folder is a complete one."""
+    """Reads a run; raises RecordError unless the folder is a complete and undamaged one."""
     missing = [name for name in FILES if not (folder / name).is_file()]
     if missing:
         raise RecordError(f"{folder} is not a complete run: it lacks {', '.join(missing)}")
     try:
+        _check_sums(folder)
         made_by = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         parameters = made_by.pop("config")
         made_by["device"] = parameters["device"]  # where it was trained; read it anywhere
@@ -148,6 +151,17 @@ def read_run(folder: Path) -> Run:
     if (folder.parent.name, folder.name) != (config.ablation, config.name):
         raise RecordError(f"{folder} holds the run {config.ablation}/{config.name}")
     return Run(folder, config, made_by, *tables.values())
+
+
+def _check_sums(folder: Path) -> None:
+    """Raises ValueError unless every file of the run is the one that SHA256SUMS tells of."""
+    sums = read_sums(folder)
+    names = {name for name in LATER if name in sums or (folder / name).exists()}
+    for name in sorted(names | {*FILES} - {SUMS}):
+        if name not in sums:
+            raise ValueError(f"{name} has no line in {SUMS}")
+        if not (folder / name).is_file() or sha256(folder / name) != sums[name]:
+            raise ValueError(f"{name} is not the file that {SUMS} tells of. {RESTORE}")
 
 
 def _read_table(path: Path) -> pd.DataFrame:
@@ -194,10 +208,16 @@ def taken_over(out: str, config: Config) -> dict[str, Run]:
 
 
 def read_measurements(run: Run, columns: list[str]) -> pd.DataFrame | None:
-    """What was measured on a run's weights, or None; RecordError if the table is not that."""
+    """What was measured on a run's weights; None if nothing was, or a kill came between.
+
+    The table counts from its line in SHA256SUMS on. Raises RecordError if it is not that table.
+    """
     path = run.folder / MEASUREMENTS
-    if not path.exists():
+    expected = read_sums(run.folder).get(MEASUREMENTS)
+    if expected is None or not path.exists():
         return None
+    if sha256(path) != expected:
+        raise RecordError(f"{path} is not the file that {SUMS} tells of; remove it to measure anew")
     table = pd.read_csv(path, keep_default_na=False, na_values=["nan"])
     if list(table.columns) != columns or set(table.variant) != set(run.config.variants):
         raise RecordError(f"{path} is not a complete table of measurements; remove it")
@@ -205,12 +225,11 @@ def read_measurements(run: Run, columns: list[str]) -> pd.DataFrame | None:
 
 
 def write_measurements(run: Run, table: pd.DataFrame) -> None:
-    """Adds what was measured on a run's weights to its folder, whole or not at all."""
-    with tempfile.NamedTemporaryFile("w", dir=run.folder, suffix=".part", delete=False) as file:
-        table.to_csv(file, index=False, float_format="%.9g", na_rep="nan")
-    unfinished = Path(file.name)
-    unfinished.chmod(0o644)
-    unfinished.replace(run.folder / MEASUREMENTS)
+    """Adds what was measured on a run's weights to its folder, then its line to SHA256SUMS."""
+    rows = table.to_csv(index=False, float_format="%.9g", na_rep="nan")
+    write_whole(run.folder / MEASUREMENTS, rows)
+    added = {MEASUREMENTS: sha256(run.folder / MEASUREMENTS)}
+    write_sums(run.folder, read_sums(run.folder) | added)
 
 
 def recorded_runs(out: str, config: Config) -> list[Run]:

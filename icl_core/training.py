@@ -1,54 +1,32 @@
 """A run: train every variant on the same batches, log, checkpoint, resume, record."""
 
-import json
 import logging
 import math
-import os
-import re
 import shutil
+import signal
+import threading
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from icl_core import evaluation, records, sampler
+from icl_core import checkpoints, evaluation, locks, places, records, sampler
+from icl_core.checkpoints import Trained
 from icl_core.config import Config, Variant
 from icl_core.model import QUERY, X_TOKENS, LoopedTransformer, stack_weights, variant_weights
 
 logger = logging.getLogger(__name__)
 CHECKPOINT_SECONDS = 30
+LINE_SECONDS = 60  # between two lines of a log without a bar
 LEAK_PROMPTS = 32  # prompts behind leak.csv
 CURVES = records.COLUMNS["curves.csv"]
-
-
-class CheckpointError(RuntimeError):
-    """A checkpoint file is not one of this run; says which and what to do."""
-
-
-@dataclass
-class Trained:
-    """A stack's state after some steps: what a checkpoint holds."""
-
-    step: int = 0
-    seconds: float = 0.0
-    commit: str | None = None  # of the code that began it
-    curves: list[tuple] = field(default_factory=list)  # (variant, step, loss, target error)
-    leaks: list[Tensor] = field(default_factory=list)  # (V, T, layers, H) at each step logged
-    diverged: dict[str, int] = field(default_factory=dict)  # variant -> step it was seen at
-    weights: dict[str, Tensor] = field(default_factory=dict)
-
-    def is_over(self, config: Config, variants: tuple[Variant, ...]) -> bool:
-        """All steps are taken, or every variant of the stack has diverged."""
-        return self.step >= config.steps or len(self.diverged) == len(variants)
 
 
 class Part(NamedTuple):
@@ -66,22 +44,34 @@ def run(config: Config, out: str = ".") -> records.Run:
     weights and batches would be the same.
 
     out is the folder, relative to the project's, whose data/ holds the record. Raises RecordError
-    if the run's place holds a run of another configuration.
+    if the run's place holds a run of another configuration, HeldError if another process trains it.
     """
     finished = records.find_run(out, config)
-    if finished:
+    folder, lock = places.checkpoint_folder(out, config), places.lock_file(out, config)
+    if finished and not lock.exists():
         return finished
-    folder = records.root_folder(out) / "build" / "checkpoints" / config.ablation
-    folder = folder / f"{config.name}-{config.digest()[:12]}"
     taken = records.taken_over(out, config)
+    with locks.held(lock, variants=[name for name in config.variants if name not in taken]):
+        # Who held the lock before may have recorded the run, and been killed while tidying up.
+        finished = records.find_run(out, config)
+        recorded = finished or _train_and_record(config, out, folder, taken)
+        shutil.rmtree(folder, ignore_errors=True)
+        lock.unlink(missing_ok=True)
+    return recorded
+
+
+def _train_and_record(
+    config: Config, out: str, folder: Path, taken: dict[str, records.Run]
+) -> records.Run:
     stacks = stacks_of(config, [variant for variant in config.stack if variant.name not in taken])
     parts = {name: _recorded_part(theirs, name) for name, theirs in taken.items()}
     with one_thread(config):
-        trained = [train(config, stack, folder / _file_name(stack)) for stack in stacks]
+        files = [folder / checkpoints.file_name(stack) for stack in stacks]
+        trained = [train(config, stack, file) for stack, file in zip(stacks, files)]
         for stack, state in zip(stacks, trained):
             parts |= _trained_parts(config, stack, state)
     ordered = [parts[name] for name in config.variants]
-    recorded = records.write_run(
+    return records.write_run(
         out,
         config,
         records.provenance(
@@ -94,8 +84,6 @@ def run(config: Config, out: str = ".") -> records.Run:
         {name: pd.concat([part.tables[name] for part in ordered]) for name in records.COLUMNS},
         stack_weights([part.weights for part in ordered]),
     )
-    shutil.rmtree(folder, ignore_errors=True)
-    return recorded
 
 
 def stacks_of(config: Config, variants: list[Variant]) -> list[tuple[Variant, ...]]:
@@ -117,6 +105,24 @@ def one_thread(config: Config):
         torch.set_num_threads(before)
 
 
+@contextmanager
+def between_steps() -> Iterator[list[int]]:
+    """SIGINT and SIGTERM (Ctrl-C, a scheduler's time limit) are noted in the list that it yields.
+
+    An ignored one stays ignored. Only the main thread gets signals: in another nothing changes.
+    """
+    noted, before = [], {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, lambda number, _: noted.append(number))
+    try:
+        yield noted
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def training_loss(predictions: Tensor, answers: Tensor) -> Tensor:
     """(V,): mean squared error over iterations, prompts and the x-tokens asked.
 
@@ -130,30 +136,44 @@ def train(config: Config, variants: tuple[Variant, ...], checkpoint: Path) -> Tr
 
     A variant whose loss is no longer finite is stopped: it gets no further rows in the curves, and
     training ends once that is so for the whole stack. The others do not notice: nothing is shared.
+    On SIGINT or SIGTERM the step is finished and saved, then the signal does what it always does.
     """
     model = LoopedTransformer(config, variants).to(config.device)
     optimiser = adam(config, model)
-    state = _load(checkpoint, config, model, optimiser)
+    if checkpoint.exists():
+        state = checkpoints.load(checkpoint, config, model, optimiser)
+    else:
+        losses = torch.zeros(len(variants), device=config.device)
+        state = Trained(losses, commit=records.commit())
     prompts = sampler.evaluation_prompts(config).first(config.curve_prompts)
-    label, saved_at, began = _label(variants), time.monotonic(), time.monotonic()
-    losses = torch.zeros(len(variants), device=config.device)
-    bar = tqdm(total=config.steps, initial=state.step, desc=label, mininterval=1, unit="step")
-    while not state.is_over(config, variants):
-        losses += update(config, model, optimiser, state.step)
-        state.step += 1
-        bar.update()
-        if state.step % config.log_every:
-            continue
-        _log(config, model, prompts, losses / config.log_every / config.d, state)
-        losses.zero_()
-        bar.set_postfix_str(_latest(state, len(variants)))
-        due = time.monotonic() - saved_at > CHECKPOINT_SECONDS
-        if due or state.is_over(config, variants):
-            state.seconds += time.monotonic() - began
-            began = saved_at = time.monotonic()
-            _save(checkpoint, config, model, optimiser, state)
-            logger.info("%s, step %d: %s", label, state.step, _latest(state, len(variants)))
-    bar.close()
+    name = f"{config.ablation}/{config.name}, {checkpoints.label(variants)}"
+    began = saved = said = time.monotonic()
+    bar = tqdm(total=config.steps, initial=state.step, desc=name, mininterval=1, unit="step")
+    if state.step:
+        logger.info("%s: resumed at step %d of %d", name, state.step, config.steps)
+    with between_steps() as signals, bar:
+        ending = state.is_over(config, variants)
+        while not ending:
+            state.losses += update(config, model, optimiser, state.step)
+            state.step += 1
+            bar.update()
+            if state.step % config.log_every == 0:
+                _log(config, model, prompts, state)
+                bar.set_postfix_str(_latest(state, len(variants)))
+            ending = bool(signals) or state.is_over(config, variants)
+            now = time.monotonic()
+            if ending or now - saved > CHECKPOINT_SECONDS:
+                state.seconds, began, saved = state.seconds + now - began, now, now
+                checkpoints.save(checkpoint, config, model, optimiser, state)
+            if bar.disable and (ending or now - said > LINE_SECONDS):
+                said = now
+                logger.info("%s: %s", name, _progress(config, state, now - began))
+    if signals:
+        stopped = signal.Signals(signals[0])
+        saved_at = f"{stopped.name}, saved at step {state.step}; run it again to resume"
+        logger.warning("%s: %s", name, saved_at)
+        signal.raise_signal(stopped)
+        raise KeyboardInterrupt(saved_at)  # whatever handled the signal, this stack is not trained
     state.weights = {name: p.detach().cpu().contiguous() for name, p in model.named_parameters()}
     return state
 
@@ -187,15 +207,17 @@ def asked(config: Config, loss: str, step: int) -> tuple[Tensor, Tensor, slice]:
     return (tokens, answers, X_TOKENS) if "all" in loss else (tokens, answers[:, -1:], QUERY)
 
 
-def _log(config: Config, model: LoopedTransformer, prompts, losses: Tensor, state: Trained):
+def _log(config: Config, model: LoopedTransformer, prompts, state: Trained):
     errors = evaluation.target_errors(model, prompts, [config.n_examples]).mean(axis=(1, 2))
     state.leaks.append(evaluation.leak(model, prompts.first(LEAK_PROMPTS)))
+    losses = state.losses / config.log_every / config.d
     for variant, loss, error in zip(model.variants, losses.tolist(), errors.tolist()):
         if variant.name in state.diverged:
             continue
         state.curves.append((variant.name, state.step, loss, error))
         if not math.isfinite(loss):
             state.diverged[variant.name] = state.step
+    state.losses.zero_()
 
 
 def _trained_parts(
@@ -257,74 +279,14 @@ def recorded_model(run: records.Run, names: tuple[str, ...] = ()) -> LoopedTrans
     return model
 
 
-def _save(path: Path, config: Config, model, optimiser, state: Trained) -> None:
-    """Writes the checkpoint beside its place and renames it: the last good one is never lost."""
-    tensors = {}
-    for name, parameter in model.named_parameters():
-        moments = optimiser.state[parameter]
-        tensors[f"weights/{name}"] = parameter.detach().contiguous()
-        tensors[f"mean/{name}"] = moments["exp_avg"].contiguous()
-        tensors[f"square/{name}"] = moments["exp_avg_sq"].contiguous()
-    tensors["leaks"] = torch.stack(state.leaks)
-    metadata = {
-        "config": config.digest(),
-        "stack": _label(model.variants),
-        "step": str(state.step),
-        "commit": json.dumps(state.commit),
-        "seconds": repr(state.seconds),
-        "diverged": json.dumps(state.diverged),
-        "curves": json.dumps(state.curves),
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    safetensors.torch.save_file(tensors, temporary, metadata)
-    with open(temporary, "rb") as file:
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
-def _load(path: Path, config: Config, model, optimiser) -> Trained:
-    """Puts the checkpoint, if there is one, into model and optimiser."""
-    if not path.exists():
-        return Trained(commit=records.commit())
-    try:
-        with safetensors.safe_open(path, "pt", device=config.device) as file:
-            metadata = file.metadata()
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if metadata["config"] != config.digest() or metadata["stack"] != _label(model.variants):
-            raise ValueError("it is of another configuration")
-        step = int(metadata["step"])
-        with torch.no_grad():
-            for name, parameter in model.named_parameters():
-                parameter.copy_(tensors[f"weights/{name}"])
-                optimiser.state[parameter] = {
-                    "step": torch.tensor(float(step), device=config.device),
-                    "exp_avg": tensors[f"mean/{name}"].clone(),
-                    "exp_avg_sq": tensors[f"square/{name}"].clone(),
-                }
-        return Trained(
-            step=step,
-            seconds=float(metadata["seconds"]),
-            commit=json.loads(metadata["commit"]),
-            curves=[tuple(row) for row in json.loads(metadata["curves"])],
-            leaks=list(tensors["leaks"].cpu()),
-            diverged=json.loads(metadata["diverged"]),
-        )
-    except (ValueError, KeyError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
-        raise CheckpointError(
-            f"{path} cannot be resumed from: {error}. Remove it to train from the start."
-        ) from error
-
-
 def _latest(state: Trained, n_variants: int) -> str:
     rows = state.curves[-n_variants:]
     return ", ".join(f"loss {loss:.3g}, target error {error:.3g}" for *_, loss, error in rows)
 
 
-def _label(variants: tuple[Variant, ...]) -> str:
-    return ", ".join(variant.name for variant in variants)
-
-
-def _file_name(variants: tuple[Variant, ...]) -> str:
-    slugs = [re.sub(r"\W+", "-", variant.name.lower()).strip("-") for variant in variants]
-    return "_".join(slugs) + ".safetensors"
+def _progress(config: Config, state: Trained, since_saved: float) -> str:
+    """A log's line: where it is, the latest row of the curves, how long the stack has yet to go."""
+    seconds = state.seconds + since_saved
+    left = tqdm.format_interval((config.steps - state.step) * seconds / state.step)
+    latest = _latest(state, len(state.losses)) or "no row yet"
+    return f"step {state.step} of {config.steps}, {latest}, {left} left"

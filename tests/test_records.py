@@ -22,6 +22,12 @@ RUN = "data/1_position_and_mask"
 LEAK = records.COLUMNS["leak.csv"]
 
 
+def sign(folder):
+    """SHA256SUMS anew, as a person would write it: the reader must look at what a file says."""
+    command = "rm -f SHA256SUMS && sha256sum *.json *.csv *.safetensors > SHA256SUMS"
+    subprocess.run(command, shell=True, cwd=folder, stderr=subprocess.DEVNULL)
+
+
 @pytest.fixture
 def write(tmp_path, perturbed):
     """write(config) records a run of that config, without any training."""
@@ -74,9 +80,15 @@ def test_a_run_recorded_before_the_leak_was_logged_can_be_read(tiny, write):
     run = write(tiny())
     assert run.leak.values.tolist() == [["LPE", 10, 1, 1, 2, 0.25]]
     (run.folder / "leak.csv").unlink()
+    with pytest.raises(RecordError, match=r"leak\.csv is not the file"):
+        read_run(run.folder)
+    sign(run.folder)
     assert read_run(run.folder).leak.empty
     foreign = pd.DataFrame([("SPE", 10, 1, 1, 2, 0.25)], columns=LEAK)
     foreign.to_csv(run.folder / "leak.csv", index=False)
+    with pytest.raises(RecordError, match=r"leak\.csv has no line in SHA256SUMS"):
+        read_run(run.folder)
+    sign(run.folder)
     with pytest.raises(RecordError, match=r"leak\.csv does not belong"):
         read_run(run.folder)
 
@@ -118,7 +130,7 @@ def test_a_crash_while_writing_leaves_nothing(tiny, tmp_path, monkeypatch, write
 
     with monkeypatch.context() as patch:
         if stage == "weights":
-            patch.setattr(safetensors.torch, "save_file", crash)
+            patch.setattr(safetensors.torch, "save", crash)
         elif stage == "tables":
             patch.setattr(pd.DataFrame, "to_csv", crash)
         else:
@@ -132,16 +144,16 @@ def test_a_crash_while_writing_leaves_nothing(tiny, tmp_path, monkeypatch, write
 
 def test_the_folder_appears_only_when_it_is_complete(tiny, tmp_path, monkeypatch, write):
     """At the moment it gets its name, all files are there; until then nobody counts it."""
-    save = safetensors.torch.save_file
+    save = safetensors.torch.save
 
-    def saving(weights, path):
+    def saving(weights):
         assert not (tmp_path / RUN / "b1-seed0").exists()
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             assert recorded_runs(str(tmp_path), tiny()) == []
-        save(weights, path)
+        return save(weights)
 
-    monkeypatch.setattr(safetensors.torch, "save_file", saving)
+    monkeypatch.setattr(safetensors.torch, "save", saving)
     write(tiny())
     assert len(recorded_runs(str(tmp_path), tiny())) == 1
 
@@ -224,6 +236,8 @@ def test_a_broken_folder_is_refused_and_left_out(tiny, tmp_path, write, how):
     """By name wherever it is asked for; with a warning where all runs are collected."""
     broken, good = write(tiny()), write(tiny(seed=5))
     BROKEN[how](broken.folder)
+    if how != "no SHA256SUMS":
+        sign(broken.folder)
     for read in (lambda: read_run(broken.folder), lambda: find_run(str(tmp_path), tiny())):
         with pytest.raises(RecordError) as raised:
             read()
@@ -247,6 +261,7 @@ def test_a_run_of_another_machine_can_be_read_here(tiny, write):
     """Trained on a GPU, cloned onto a laptop: what is recorded does not need the device."""
     run = write(tiny())
     change_config(device="cuda")(run.folder)
+    sign(run.folder)
     again = read_run(run.folder)
     pd.testing.assert_frame_equal(again.errors, run.errors)
     assert next(recorded_model(again).parameters()).device.type == "cpu"
