@@ -5,6 +5,7 @@ name beside its place and renamed. What was recorded is never written again.
 """
 
 import json
+import os
 import platform
 import re
 import shutil
@@ -81,8 +82,8 @@ def provenance(
     diverged: dict[str, int],
     taken_over: dict[str, str],
 ) -> dict:
-    """What made the run: libraries, commit, wall time, speed; variants that diverged, by step;
-    variants that were taken over from another ablation, by run.
+    """What made the run: libraries, commit, SLURM job, wall time, speed; variants that diverged,
+    by step; variants that were taken over from another ablation, by run.
     """
     modules = {"torch": torch, "numpy": numpy, "pandas": pd, "safetensors": safetensors}
     versions = {name: module.__version__ for name, module in modules.items()}
@@ -90,6 +91,7 @@ def provenance(
     return {
         "libraries": {"python": platform.python_version(), **versions},
         "commit": commit,
+        "slurm_job_id": os.environ.get("SLURM_JOB_ID"),  # of the job that recorded it
         "wall_seconds": round(seconds, 1),
         "variant_steps_per_second": round(steps / seconds, 2) if seconds else 0.0,
         "diverged": diverged,
