@@ -2,20 +2,21 @@
 PYTHON ?= python3
 CORES ?= all
 GRID ?=
+PROFILE ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-SNAKEMAKE = .venv/bin/python -m snakemake --cores $(CORES) \
-	--configfile grids/$(or $(GRID),full).yaml \
-	--keep-going --rerun-incomplete --show-failed-logs --quiet host reason
+SNAKEMAKE = .venv/bin/python -m snakemake --configfile grids/$(or $(GRID),full).yaml \
+	$(if $(PROFILE),--profile $(PROFILE),--cores $(CORES))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup report grid status lab test test-faults bench unlock clean
+.PHONY: help setup report grid status lab test test-faults test-slurm bench unlock clean
 
 help:    ## this list
-	@sed -n 's/^\([a-z-]*: *\).*## \(.*\)/  make \1 \2/p' Makefile | tr -d ':'
+	@awk -F ': *## ' '/^[a-z-]+: *## / {printf "  make %-11s  %s\n", $$1, $$2}' Makefile
 	@echo
 	@echo "GRID is the name of a file in grids/: full, quick (15 minutes) or smoke (a few minutes)."
 	@echo "CORES = $(CORES) runs at a time; PYTHON = $(PYTHON) makes .venv on first use."
+	@echo "PROFILE=profiles/slurm sends the runs of a grid to SLURM; edit that profile first."
 
 setup:   ## .venv with all that the project needs; the other targets call it themselves
 setup: .venv/ready
@@ -46,6 +47,10 @@ test: .venv/ready
 test-faults: ## kills, full disks and damaged files, at length
 test-faults: .venv/ready
 	@KILLS=20 .venv/bin/pytest tests/test_faults.py
+
+test-slurm: ## a grid on a real SLURM on this machine, killed and resumed (root, Debian)
+test-slurm: .venv/ready
+	@.venv/bin/pytest -m slurm -rs -s tests/test_slurm.py
 
 bench:   ## measures training against the machine's matrix product
 bench: .venv/ready

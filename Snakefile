@@ -6,13 +6,19 @@
 #   snakemake --cores 2 --configfile grids/full.yaml recorded     the pages of what is recorded
 #   … --config out=build/elsewhere parameters='{device: cuda}'    a value of the grid, replaced
 #
+# profiles/default holds the options of every call. With --profile profiles/slurm each run is a
+# SLURM job, which reads this file anew on its node.
+#
 # A run is done when its executed notebook lies beside its record in data/, whatever the file times
-# say: a clone's mean nothing. Snakemake creates the folders of outputs early and deletes what a failed job leaves, so
-# data/, notebooks/, figures/ and report/ are no outputs of a rule: it only knows files in build/.
+# say: a clone's mean nothing. Snakemake creates the folders of outputs early and deletes what a
+# failed job leaves, so data/, notebooks/, figures/ and report/ are no outputs of a rule: it only
+# knows files in build/. What a removed record may have left there does not count, because the
+# default profile forces every run that is asked for.
 
 import os
 import shlex
 import sys
+from itertools import product
 from pathlib import Path
 
 import yaml
@@ -23,7 +29,12 @@ if "ablations" not in config:
 
 
 OUT = Path(config["out"])
-ABLATIONS = config["ablations"]
+RUNS = {  # ablation -> the (b, seed) that the grid asks for, in its order
+    ablation: list(product(runs["b"], runs["seeds"]))
+    for ablation, runs in config["ablations"].items()
+}
+FIRST = "1_position_and_mask"
+FIRST_RUNS = set(RUNS.get(FIRST, ()))
 NOTEBOOK_DEFAULTS = {"out": ".", "b": 1, "seed": 0}
 PYTHON = shlex.quote(sys.executable)
 
@@ -31,10 +42,14 @@ PYTHON = shlex.quote(sys.executable)
 os.environ.update(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="PASSIVE", TQDM_DISABLE="1")
 
 
-def runs_of_grid(ablation):
-    """The (b, seed) that the grid asks for, in its order."""
-    runs = ABLATIONS[ablation]
-    return [(b, seed) for b in runs["b"] for seed in runs["seeds"]]
+def executed(ablation, b, seed):
+    """The notebook of a run that Snakemake sees."""
+    return OUT / f"build/runs/{ablation}/b{b}-seed{seed}.ipynb"
+
+
+def kept(ablation, b, seed):
+    """The same, cleaned, beside the run's record."""
+    return OUT / f"data/{ablation}/b{b}-seed{seed}/notebook.ipynb"
 
 
 def runs_with(name, ablation):
@@ -47,38 +62,39 @@ def runs_with(name, ablation):
 def recorded_runs(ablation):
     """The (b, seed) that a report can be made from; the fourth notebook measures the first's."""
     measures = ablation == "4_lengths_and_loops"
-    return runs_with("config.json", "1_position_and_mask" if measures else ablation)
+    return runs_with("config.json", FIRST if measures else ablation)
 
 
-MISSING = [
-    OUT / f"build/runs/{ablation}/b{b}-seed{seed}.ipynb"
-    for ablation in ABLATIONS
-    for b, seed in runs_of_grid(ablation)
-    if (b, seed) not in runs_with("notebook.ipynb", ablation)
-]
-if workflow.is_main_process:  # a cluster's jobs read this file too
-    for executed in MISSING:  # may be left from a run whose record was removed, or never written
-        executed.unlink(missing_ok=True)
+def missing(wildcards):
+    """What the grid asks for and data/ lacks."""
+    return [
+        executed(ablation, *run)
+        for ablation, runs in RUNS.items()
+        for run in runs
+        if not kept(ablation, *run).exists()
+    ]
 
 
 def earlier(wildcards):
     """The first ablation's run of the same b and seed, if missing: the others take from it."""
-    first = OUT / f"build/runs/1_position_and_mask/b{wildcards.b}-seed{wildcards.seed}.ipynb"
-    return [first] if first in MISSING and wildcards.ablation not in first.parts else []
+    first = FIRST, int(wildcards.b), int(wildcards.seed)
+    asked = wildcards.ablation != FIRST and first[1:] in FIRST_RUNS
+    return [executed(*first)] if asked and not kept(*first).exists() else []
 
 
-def execute(ablation, b, seed, executed):
+def execute(ablation, b, seed, target):
     """The command that executes a notebook for one run.
 
     Parameters at the notebook's defaults are not passed, so that the recorded report is the
     notebook as it stands, without a cell of injected parameters.
     """
-    own = ABLATIONS.get(ablation, {}).get("parameters", {})
+    own = config["ablations"].get(ablation, {}).get("parameters", {})
     parameters = {"out": str(OUT), "b": b, "seed": seed, **config["parameters"], **own}
     changed = {k: v for k, v in parameters.items() if v != NOTEBOOK_DEFAULTS.get(k)}
     return (
         f"{PYTHON} -m jupytext --quiet --to ipynb --output - notebooks/{ablation}.py | "
-        f"{PYTHON} -m icl_core.execute - {executed} --parameters_yaml {shlex.quote(yaml.dump(changed))}"
+        f"{PYTHON} -m icl_core.execute - {target} --parameters_yaml "
+        f"{shlex.quote(yaml.dump(changed))}"
         " --kernel python3 --cwd notebooks --stderr-file /dev/stderr --no-progress-bar"
     )
 
@@ -86,22 +102,22 @@ def execute(ablation, b, seed, executed):
 def write_report(runs_of):
     """The commands that write the final notebooks, close-ups of their first run, and the pages."""
     commands, notebooks = [f"mkdir -p {OUT}/notebooks"], []
-    for ablation in ABLATIONS:
+    for ablation in RUNS:
         runs = runs_of(ablation)
         if not runs:
             continue
-        executed, final = OUT / f"build/{ablation}.ipynb", OUT / f"notebooks/{ablation}.ipynb"
-        commands.append(execute(ablation, *runs[0], executed))
-        commands.append(f"{PYTHON} -m icl_core.pages clean {executed} {final}")
+        last, final = OUT / f"build/{ablation}.ipynb", OUT / f"notebooks/{ablation}.ipynb"
+        commands.append(execute(ablation, *runs[0], last))
+        commands.append(f"{PYTHON} -m icl_core.pages clean {last} {final}")
         notebooks.append(str(final))
     if not notebooks:
         sys.exit(
             f"no recorded runs in {OUT / 'data'}/; "
             "`make report GRID=quick` trains a small grid first"
         )
-    executed, summary = OUT / "build/0_summary.ipynb", str(OUT / "notebooks/0_summary.ipynb")
-    commands.append(execute("0_summary", 1, 0, executed))  # it reads the verdicts of the others
-    commands.append(f"{PYTHON} -m icl_core.pages clean {executed} {summary}")
+    last, summary = OUT / "build/0_summary.ipynb", OUT / "notebooks/0_summary.ipynb"
+    commands.append(execute("0_summary", 1, 0, last))  # it reads the verdicts of the others
+    commands.append(f"{PYTHON} -m icl_core.pages clean {last} {summary}")
     commands.append(f"{PYTHON} -m icl_core.pages build {OUT} {summary} {' '.join(notebooks)}")
     if OUT == Path("."):  # README tells of the recorded runs, not of a small grid
         for readme, language in (("README.md", "en"), ("README.ru.md", "ru")):
@@ -112,9 +128,9 @@ def write_report(runs_of):
 
 rule report:
     input:
-        MISSING,
+        missing,
     params:
-        commands=lambda wildcards: write_report(runs_of_grid),
+        commands=lambda wildcards: write_report(RUNS.get),
     log:
         OUT / "build/report.log",
     message:
@@ -134,7 +150,7 @@ use rule report as recorded with:
 
 rule grid:
     input:
-        MISSING,
+        missing,
     message:
         "all of the grid's runs are recorded"
 
@@ -148,7 +164,7 @@ rule run:
         command=lambda wildcards, output: execute(
             wildcards.ablation, int(wildcards.b), int(wildcards.seed), output
         ),
-        kept=lambda wildcards: OUT / "data/{ablation}/b{b}-seed{seed}/notebook.ipynb".format(**wildcards),
+        kept=lambda wildcards: kept(**wildcards),
     log:
         OUT / "build/runs/{ablation}/b{b}-seed{seed}.log",
     wildcard_constraints:
@@ -157,4 +173,5 @@ rule run:
     message:
         "the run {wildcards.ablation}, b = {wildcards.b}, seed = {wildcards.seed}; its log is {log}"
     shell:
-        "( {params.command} && {PYTHON} -m icl_core.pages clean {output} {params.kept} ) > {log} 2>&1"
+        "( {params.command} && {PYTHON} -m icl_core.pages clean {output} {params.kept} ) "
+        "> {log} 2>&1"

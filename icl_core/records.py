@@ -6,6 +6,7 @@ if it has changed.
 """
 
 import json
+import os
 import platform
 import re
 import shutil
@@ -78,8 +79,8 @@ def provenance(
     diverged: dict[str, int],
     taken_over: dict[str, str],
 ) -> dict:
-    """What made the run: libraries, commit, wall time, speed; variants that diverged, by step;
-    variants that were taken over from another ablation, by run.
+    """What made the run: libraries, commit, SLURM job, wall time, speed; variants that diverged,
+    by step; variants that were taken over from another ablation, by run.
     """
     modules = {"torch": torch, "numpy": numpy, "pandas": pd, "safetensors": safetensors}
     versions = {name: module.__version__ for name, module in modules.items()}
@@ -87,6 +88,7 @@ def provenance(
     return {
         "libraries": {"python": platform.python_version(), **versions},
         "commit": commit,
+        "slurm_job_id": os.environ.get("SLURM_JOB_ID"),  # of the job that recorded it
         "wall_seconds": round(seconds, 1),
         "variant_steps_per_second": round(steps / seconds, 2) if seconds else 0.0,
         "diverged": diverged,

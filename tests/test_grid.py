@@ -79,6 +79,14 @@ def test_recorded_runs_are_not_planned_whatever_the_times(tmp_path):
     left.parent.mkdir(parents=True)
     left.touch()  # as if the record of this run had been removed by hand
     assert planned("full", tmp_path) == [(1, 1), (1, 2), (5, 0), (5, 2)]
+    assert left.exists()  # a dry run deletes nothing
+
+
+def test_a_dry_run_for_slurm_plans_the_same_runs(tmp_path):
+    """Snakemake knows every option of the profile; no SLURM is needed for that."""
+    done = snakemake("grid", "smoke", tmp_path, "--dry-run", "--profile", "profiles/slurm")
+    assert not done.returncode, done.stdout
+    assert re.search(r"^run +6$", done.stdout, re.MULTILINE)
 
 
 def test_recorded_report_injects_only_what_the_full_grid_changes():

@@ -93,6 +93,19 @@ def test_a_run_recorded_before_the_leak_was_logged_can_be_read(tiny, write):
         read_run(run.folder)
 
 
+def test_a_record_names_the_slurm_job_that_made_it(tiny, monkeypatch, write):
+    """Or none; a record from before jobs were named can be read."""
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    made = write(tiny(seed=1))
+    assert made.provenance["slurm_job_id"] == "17"
+    monkeypatch.delenv("SLURM_JOB_ID")
+    assert write(tiny()).provenance["slurm_job_id"] is None
+    record = json.loads((made.folder / "config.json").read_text())
+    del record["slurm_job_id"]
+    (made.folder / "config.json").write_text(json.dumps(record))
+    assert read_run(made.folder).config == tiny(seed=1)
+
+
 def test_recorded_weights_evaluate_to_the_recorded_errors(tiny, write):
     """The weights belong to the table: whoever evaluates them anew finds the same numbers."""
     run = write(tiny(b=2, variants=("SPE", "LPE + CM", "none")))
