@@ -257,7 +257,7 @@ def broken_links(sources):
 
 def test_links_of_the_notebooks_name_notebooks_and_their_sections():
     """A report without a notebook drops links to it; what is linked must still be there."""
-    a = "# # A b\n# [1](b.ipynb) [2](b.ipynb#Far-off) [3](#A-b) [4](c.ipynb) [5](b.ipynb#A-b) [](#B)"
+    a = "# # A b\n# [1](b.ipynb) [2](b.ipynb#Far-off) [3](#A-b) [4](c.ipynb) [](b.ipynb#A-b) [](#B)"
     assert broken_links({"a": a, "b": "# ## Far off"}) == [("c", ""), ("b", "A-b"), ("", "B")]
     assert broken_links({path.stem: path.read_text(encoding="utf-8") for path in NOTEBOOKS}) == []
 

@@ -14,6 +14,7 @@ const sections = [...nav.querySelectorAll("a")].map((link) => ({
 let reading = null;
 
 function place() {
+  if (scrollY + innerHeight > document.documentElement.scrollHeight - 2) return sections.at(-1);
   const edge = parseFloat(getComputedStyle(document.documentElement).scrollPaddingTop) + 24;
   const passed = sections.filter(({ start }) => start.getBoundingClientRect().top <= edge);
   return passed.at(-1) ?? sections[0];
