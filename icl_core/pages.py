@@ -6,7 +6,9 @@ leaves a page, and the same notebooks give the same bytes.
 """
 
 import argparse
+import base64
 import copy
+import hashlib
 import re
 import sys
 from html import unescape
@@ -160,12 +162,18 @@ class PageExporter(HTMLExporter):
             language_code=language,
         )
         self.register_preprocessor(OneLanguage(language=language), enabled=True)
+        self.register_filter("sha256", sha256)
 
     @pass_context
     def markdown2html(self, context, source: str, escape: bool = False) -> str:
         """The template's filter for markdown; escape where the text is not the author's own."""
         renderer = PageRenderer(context["resources"]["headings"], escape)
         return MarkdownWithMath(renderer).render(source)
+
+
+def sha256(script: str) -> str:
+    """The script's hash as a Content-Security-Policy names it."""
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
 
 
 def mathml(latex: str, display: str) -> str:
