@@ -84,7 +84,7 @@
     const heads = columns.map((name) => element("span", {
       role: "columnheader", class: name[0], "aria-label": spoken(name),
     }, ...label(name)));
-    box.append(element("div", { role: "row" }, element("span", {}), ...heads));
+    box.append(element("div", { role: "row" }, element("span", { "aria-hidden": true }), ...heads));
     const cells = [];
     for (const row of rows) {
       const head = element("span", { role: "rowheader", "aria-label": spoken(row) }, ...label(row));
