@@ -1,6 +1,5 @@
 // A figure to play with: puts controls and a grid of cells in the place of the still picture of each
 // <figure class="attention">. Its data-maps is the JSON that attention_figure.py describes.
-"use strict";
 {
   const WORDS = {
     ru: {
@@ -196,7 +195,7 @@
     boxes.splice(2, 0, loops);
     const axes = element("p", { class: "axes" }, `↓ ${words.rows}, → ${words.columns}`);
     const explorer = element("div", { class: "explorer" },
-      element("form", {}, ...boxes), summary, axes, map.box, readOut, legend());
+      element("div", { class: "controls" }, ...boxes), summary, axes, map.box, readOut, legend());
     figure.querySelector(".picture").after(explorer);
     figure.classList.add("playing");
     update();
