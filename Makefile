@@ -8,6 +8,12 @@ SNAKEMAKE = .venv/bin/python -m snakemake --cores $(CORES) \
 	--configfile grids/$(or $(GRID),full).yaml \
 	--keep-going --rerun-incomplete --show-failed-logs --quiet host reason
 
+# There already, or Debian's with the fonts that the pages ask for first, where one may install it.
+CHROMIUM = command -v chromium chromium-browser >/dev/null || { \
+	[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && { apt-get -qq update; \
+	DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends \
+	chromium fonts-dejavu-core fonts-paratype >/dev/null; }; }
+
 .DEFAULT_GOAL := help
 .PHONY: help setup report grid lab test bench unlock clean
 
@@ -35,6 +41,7 @@ lab: .venv/ready
 
 test:    ## style and tests
 test: .venv/ready
+	@$(CHROMIUM) || echo "no chromium: the pages will not be tested in a browser"
 	@.venv/bin/ruff check --quiet
 	@.venv/bin/ruff format --check --quiet
 	@.venv/bin/pytest

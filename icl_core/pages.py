@@ -1,8 +1,8 @@
 """Executed bilingual notebooks -> one self-contained page a language.
 
 A cell tagged ru or en, and an output whose metadata names a language, belong to that language's
-page; everything else belongs to both. Formulas become MathML and figures data URLs: no request
-leaves a page, and the same notebooks give the same bytes.
+page; everything else belongs to both. A notebook is a chapter. No request leaves a page, its policy
+admits its own style and script alone, and the same notebooks give the same bytes.
 """
 
 import argparse
@@ -11,21 +11,21 @@ import copy
 import hashlib
 import re
 import sys
-from html import unescape
+from itertools import count
 from pathlib import Path
-from xml.etree import ElementTree
 
 import nbformat
-from jinja2 import pass_context
-from latex2mathml.converter import convert_to_element
+from jinja2 import Environment, FileSystemLoader, pass_context
 from nbconvert import HTMLExporter
-from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbconvert.preprocessors import Preprocessor
 from nbformat import NotebookNode
 from traitlets import Unicode
 from traitlets.config import Config
 
+from icl_core.markup import Chapter, href, picture
+
 LANGUAGES = ("ru", "en")
+PAGE = Path(__file__).parent / "page"  # its templates, style and script
 LASTING = ("jupytext", "kernelspec", "language_info")  # of a notebook's metadata
 VOLATILE = {"papermill", "execution", "ExecuteTime", "collapsed", "scrolled"}  # of a cell's
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -63,15 +63,16 @@ def clean(notebook: NotebookNode) -> NotebookNode:
 
 
 def build_pages(notebooks: list[Path], folder: Path) -> list[Path]:
-    """Writes report.<language>.html for each language, the notebooks one after another.
+    """Writes report.<language>.html for each language, a chapter a notebook, in their order.
 
-    The first heading is the page's title. Raises ValueError if there is none, or if a formula
-    cannot be set; then no page is touched.
+    The first heading is the page's title. Raises ValueError if there is none, if a formula cannot
+    be set, a figure lacks alt text, a heading its twin or a link its target: no page is touched.
     """
-    chapters = [nbformat.read(path, as_version=4) for path in notebooks]
-    cells = [cell for chapter in chapters for cell in chapter.cells]
-    report = clean(nbformat.v4.new_notebook(cells=cells, metadata=chapters[0].metadata))
-    pages = {folder / f"report.{language}.html": _page(report, language) for language in LANGUAGES}
+    sources = {path.stem: clean(nbformat.read(path, as_version=4)) for path in notebooks}
+    english = _chapters(sources, "en", {})
+    addresses = {own.name: [heading["address"] for heading in own.headings] for own in english}
+    chapters = {"ru": _chapters(sources, "ru", addresses), "en": english}
+    pages = {folder / f"report.{own}.html": _page(chapters[own], own) for own in LANGUAGES}
     folder.mkdir(parents=True, exist_ok=True)
     for path, page in pages.items():
         unfinished = path.with_suffix(".part")
@@ -107,89 +108,61 @@ def write_figures(notebooks: list[Path], folder: Path) -> None:
 
 
 class OneLanguage(Preprocessor):
-    """Drops outputs in another language, and captions: a page's figures carry their own."""
+    """Drops outputs in another language, and captions: a page's figures carry their own.
+
+    Code cells with nothing shown between them become one.
+    """
 
     language = Unicode(help="the page's language").tag(config=True)
 
-    def preprocess_cell(self, cell, resources, index):
-        """Keeps the outputs in the page's language and those in none."""
-        if cell.cell_type == "code":
-            cell.outputs = [output for output in cell.outputs if self._stays(output)]
-        return cell, resources
+    def preprocess(self, nb, resources):
+        """Keeps the outputs in the page's language and those in none, and joins code cells."""
+        joined = []
+        for cell in nb.cells:
+            if cell.cell_type == "code":
+                cell.outputs = [output for output in cell.outputs if self._stays(output)]
+                if joined and joined[-1].cell_type == "code" and not joined[-1].outputs:
+                    cell.source = f"{joined.pop().source}\n\n{cell.source}".strip()
+            joined.append(cell)
+        nb.cells = joined
+        return nb, resources
 
     def _stays(self, output: NotebookNode) -> bool:
         metadata = output.get("metadata", {})
         mine = metadata.get("language", self.language) == self.language
-        return mine and metadata.get("role") != "caption"
+        shown = output.output_type != "stream" or output.name == "stdout"
+        return mine and shown and metadata.get("role") != "caption"
 
 
-class PageRenderer(IPythonRenderer):
-    """Markdown with MathML, numbered headings (kept in a list) and tables that scroll."""
+class ChapterExporter(HTMLExporter):
+    """nbconvert's exporter with the chapter's template beside this file."""
 
-    def __init__(self, headings: list[dict], escape: bool):
-        super().__init__(escape=escape, allow_harmful_protocols=False)
-        self.headings = headings
-
-    def heading(self, text: str, level: int, **attrs) -> str:
-        """Numbered, not named, so that a section has the same address in both languages."""
-        name = f"section-{len(self.headings) + 1}"
-        label = re.sub(r"</?a\b[^>]*>", "", text)  # the contents make a link of it
-        self.headings.append({"id": name, "level": level, "label": label})
-        return f'<h{level} id="{name}">{text}</h{level}>\n'
-
-    def table(self, text: str) -> str:
-        """A table of words, in a box of its own."""
-        return f'<div class="table"><table class="words">{text}</table></div>\n'
-
-    def inline_math(self, body: str) -> str:
-        """$…$"""
-        return mathml(body, "inline")
-
-    def block_math(self, body: str) -> str:
-        """$$…$$"""
-        return f'<span class="formula">{mathml(body, "block")}</span>'
-
-
-class PageExporter(HTMLExporter):
-    """nbconvert's exporter with the template beside this file."""
-
-    def __init__(self, language: str):
-        others = set(LANGUAGES) - {language}
+    def __init__(self, chapter: Chapter):
+        others = set(LANGUAGES) - {chapter.language}
         super().__init__(
             config=Config({"TagRemovePreprocessor": {"remove_cell_tags": others}}),
-            template_name="page",
-            extra_template_basedirs=[str(Path(__file__).parent)],
-            language_code=language,
+            template_name=PAGE.name,
+            extra_template_basedirs=[str(PAGE.parent)],
+            language_code=chapter.language,
         )
-        self.register_preprocessor(OneLanguage(language=language), enabled=True)
-        self.register_filter("sha256", sha256)
+        self.chapter = chapter
+        self.register_preprocessor(OneLanguage(language=chapter.language), enabled=True)
+        self.register_filter("figure", self.figure)
 
     @pass_context
     def markdown2html(self, context, source: str, escape: bool = False) -> str:
-        """The template's filter for markdown; escape where the text is not the author's own."""
-        renderer = PageRenderer(context["resources"]["headings"], escape)
-        return MarkdownWithMath(renderer).render(source)
+        """The template's filter for Markdown; escape where the text is not the author's own."""
+        return self.chapter.html(source, escape)
 
-
-def sha256(script: str) -> str:
-    """The script's hash as a Content-Security-Policy names it."""
-    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
-
-
-def mathml(latex: str, display: str) -> str:
-    """The formula as MathML; raises ValueError, naming it, if it cannot be set."""
-    try:
-        formula = convert_to_element(latex, display=display)
-    except Exception as error:  # the library's exceptions have no common class
-        raise ValueError(f"the formula {latex!r} cannot be set: {error!r}") from error
-    for element in formula.iter():
-        # The library's own serialiser leaves < and & of a \text bare.
-        element.text = unescape(element.text or "")
-        if element.text == "~":  # \sim, which it takes for an identifier
-            element.tag, element.text = "mo", "∼"
-        if element.text == "&" or element.text.startswith("\\"):
-            raise ValueError(f"the formula {latex!r} cannot be set: {element.text} is not known")
-    return ElementTree.tostring(formula, encoding="unicode", short_empty_elements=False)
+    def figure(self, output: NotebookNode, kind: str) -> dict[str, str | int]:
+        """The template's filter for a figure: its picture, number, alt text and caption."""
+        if not output.metadata.get("alt"):
+            raise ValueError(
+                f"{self.chapter.name}: a figure has no alt text in {self.chapter.language}; "
+                "say it in the output's metadata, as report.figure(…) does"
+            )
+        number = next(self.chapter.figures)
+        return {**output.metadata, "number": number, **picture(output.data[kind], kind)}
 
 
 def _tags(cell: NotebookNode) -> list[str]:
@@ -221,11 +194,53 @@ def _clean_text(text: str | list[str]) -> str | list[str]:
     return text
 
 
-def _page(report: NotebookNode, language: str) -> str:
-    page, resources = PageExporter(language).from_notebook_node(report, {"headings": []})
-    if not resources["headings"]:
+def _chapters(
+    sources: dict[str, NotebookNode], language: str, addresses: dict[str, list[str]]
+) -> list[Chapter]:
+    tables, figures, chapters = count(1), count(1), []
+    for name, notebook in sources.items():
+        chapter = Chapter(name, language, frozenset(sources), addresses.get(name), tables, figures)
+        chapter.body, _ = ChapterExporter(chapter).from_notebook_node(notebook)
+        chapters.append(chapter)
+    known = set(sources) | {own["address"] for chapter in chapters for own in chapter.headings}
+    for chapter in chapters:
+        if lost := set(chapter.links) - known:
+            raise ValueError(
+                f"{chapter.name} links to {chapter.links[min(lost)]}, which is no section of the "
+                f"report; it has {', '.join(sorted(known))}"
+            )
+    return chapters
+
+
+def _page(chapters: list[Chapter], language: str) -> str:
+    headings = [heading for chapter in chapters for heading in chapter.headings]
+    if not headings:
         raise ValueError(f"the notebooks have no heading in {language} to be the page's title")
-    return page
+    title = headings[0]["words"]
+    running = "".join(c if c.isalnum() or c == " " else f"\\{ord(c):x} " for c in title)
+    style = _file("style.css") + _file("attention.css")
+    style += f'@page {{ @top-center {{ content: "{running}"; }} }}\n'
+    script = _file("script.js") + _file("attention.js")
+    environment = Environment(loader=FileSystemLoader(PAGE), autoescape=True, trim_blocks=True)
+    environment.filters["href"] = href
+    return environment.get_template("report.html.j2").render(
+        chapters=chapters,
+        language=language,
+        title=title,
+        style=style,
+        script=script,
+        allowed={"style": _allowed(style), "script": _allowed(script)},
+    )
+
+
+def _file(name: str) -> str:
+    return (PAGE / name).read_text(encoding="utf-8")
+
+
+def _allowed(text: str) -> str:
+    """The text's hash as a content security policy wants it."""
+    digest = hashlib.sha256(text.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
 
 
 def main() -> None:

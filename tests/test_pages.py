@@ -4,17 +4,27 @@ import base64
 import hashlib
 import re
 from html.parser import HTMLParser
+from urllib.parse import unquote
 
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from icl_core.pages import PLACES, build_pages, clean, mathml, put_headline
+from icl_core.markup import mathml
+from icl_core.pages import PLACES, build_pages, clean, put_headline
+from icl_core.records import PROJECT
 
 HOSTILE = "<script>alert('x')</script>\"><b>"
-SVG = '<svg xmlns="http://www.w3.org/2000/svg"><title>рисунок</title></svg>'
+SVG = """<?xml version="1.0"?>
+<svg xmlns="http://www.w3.org/2000/svg" width="72pt" height="36pt" viewBox="0 0 72 36">
+ <!-- a comment --> <title>рисунок "50%" #1</title>
+ <path d="M 1 2.5e-05
+L -3 4 z
+" style="fill: none"/>
+</svg>"""
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 PLACE = max(PLACES, key=len)
+NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.py"))
 
 
 def text(language, source):
@@ -48,13 +58,19 @@ def example():
     code = new_code_cell('price = "$5"', execution_count=41, outputs=outputs)
     code.metadata = {"papermill": {"start_time": "2024"}, "execution": {"x": "2024"}, "tags": []}
     injected = new_code_cell("b = 5", metadata={"tags": ["injected-parameters"]})
+    links = "[{}](a.ipynb#A-verdict-on-b) [{}](#Position) [{}](b.ipynb) [{}](c.ipynb#Elsewhere)"
+    ru = links.format("вывод", "начало", "вторая", "отсутствует")
+    en = links.format("a verdict", "the start", "the second", "absent")
     cells = [
         text("ru", "# Положение\n\nСтрока `$HOME` и $x_i < y_i$.\n\n$$\\text{если } a \\sim b$$"),
         text("en", "# Position\n\nThe line `$HOME` and $x_i < y_i$.\n\n$$\\text{if } a \\sim b$$"),
         injected,
         code,
-        text("ru", "## Вывод о $b$\n\n| имя | $b$ |\n|---|---|\n| `CM` | 5 |"),
-        text("en", "## A verdict on $b$\n\n| name | $b$ |\n|---|---|\n| `CM` | 5 |"),
+        new_code_cell("c = 6"),
+        text("ru", f"## Вывод о $b$\n\n{ru}\n\n| имя | $b$ |\n|---|--:|\n| `CM` | 5 |"),
+        text("en", f"## A verdict on $b$\n\n{en}\n\n| name | $b$ |\n|---|--:|\n| `CM` | 5 |"),
+        text("ru", "## Вывод о $b$\n\nслово\n— дело"),
+        text("en", "## A verdict on $b$\n\na word\n— a deed"),
     ]
     metadata = {
         "kernelspec": {"name": "python3", "display_name": "Python 3"},
@@ -115,7 +131,7 @@ def without(page, *tags):
 def test_a_page_keeps_its_language_only(pages):
     pages = {language: without(page, "script") for language, page in pages.items()}
     russian = ["Положение", "Вывод о", "кривая падает", "Ошибка", "Код", "<strong>0,02</strong>"]
-    english = ["Position", "A verdict", "curve falls", "Error", "Code", "<strong>0.02</strong>"]
+    english = [">Position", "A verdict", "curve falls", "Error", "Code", "<strong>0.02</strong>"]
     assert all(words in pages["ru"] and words not in pages["en"] for words in russian)
     assert all(words in pages["en"] and words not in pages["ru"] for words in english)
     for language, page in pages.items():
@@ -139,43 +155,139 @@ def test_formulas_are_mathml_and_code_keeps_its_dollars(pages):
     assert "<mtext>если&nbsp;</mtext>" in pages["ru"].replace("\xa0", "&nbsp;")
 
 
-def test_a_figure_has_an_alternative_and_a_caption(pages):
+def test_a_figure_has_an_alternative_a_number_and_a_caption(pages):
     for language, words in [("ru", "кривая падает"), ("en", "the curve falls")]:
         pictures = Page(pages[language]).all("img")
         assert [picture["alt"] for picture in pictures] == [f"{words} {HOSTILE}"] * 2
-        assert all(p["src"].startswith("data:image/svg+xml;base64,") for p in pictures)
+        assert [(p["width"], p["height"]) for p in pictures] == [("96", "48")] * 2
         assert pages[language].count("<figcaption>") == 2
     assert "<em>Ошибка</em> при <math" in pages["ru"]
+    assert re.findall("Рис. ([0-9]).", pages["ru"]) == ["1", "2"]
+    assert re.findall("<span>Figure ([0-9]).</span>", pages["en"]) == ["1", "2"]
+
+
+def test_a_figure_arrives_whole_in_its_url(pages):
+    kind, _, data = Page(pages["en"]).all("img")[0]["src"].partition(",")
+    assert kind == "data:image/svg+xml" and re.fullmatch("[!-~]+", data)
+    assert not set('<>" ') & set(data)
+    assert unquote(data) == (
+        '<svg xmlns="http://www.w3.org/2000/svg" width="72pt" height="36pt" viewBox="0 0 72 36">'
+        '<title>рисунок "50%" #1</title>'
+        '<path d="M1,2.5e-05L-3,4z" style="fill: none"/></svg>'
+    )
+
+
+@pytest.mark.parametrize("kind", ["image/svg+xml", "image/png"])
+def test_a_figure_without_an_alternative_is_refused(tmp_path, kind):
+    figure = shown({kind: SVG}, language="en")
+    cells = [text("ru", "# А"), text("en", "# A"), new_code_cell("draw()", outputs=[figure])]
+    nbformat.write(new_notebook(cells=cells), tmp_path / "a.ipynb")
+    with pytest.raises(ValueError, match="a: a figure has no alt text in en"):
+        build_pages([tmp_path / "a.ipynb"], tmp_path / "none")
+    assert not (tmp_path / "none").exists()
 
 
 def test_hostile_words_stay_words(pages):
     for page in pages.values():
-        assert Page(page).all("script") == [{}] and Page(page).all("b") == []  # the page's own
+        assert len(Page(page).all("script")) == 1 and Page(page).all("b") == []
         assert page.count("&lt;script&gt;") >= 4
 
 
-def test_no_request_leaves_a_page(pages):
+def test_no_request_leaves_a_page_and_nothing_but_its_own_style_and_script_runs(pages):
     for page in pages.values():
         tags = Page(page).tags
         assert all(attrs.get("src", "data:").startswith("data:") for _, attrs in tags)
-        assert not [tag for tag, _ in tags if tag in {"link", "iframe", "object"}]
+        assert not [tag for tag, _ in tags if tag in {"link", "iframe", "object", "base", "form"}]
+        assert not [attrs for _, attrs in tags if "style" in attrs or "onclick" in attrs]
         assert "url(" not in page and "@import" not in page
-        policy = [meta for meta in Page(page).all("meta") if "http-equiv" in meta]
-        assert policy[0]["content"].startswith("default-src 'none'")
-        (script,) = re.findall("(?s)<script>(.*?)</script>", page)
-        own = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-        assert policy[0]["content"].endswith(f"; script-src 'sha256-{own}'")  # and no other
+        policy = next(meta["content"] for meta in Page(page).all("meta") if "http-equiv" in meta)
+        assert policy.startswith("default-src 'none'") and "unsafe" not in policy
+        for kind in ("style", "script"):
+            inline = re.search(rf"(?s)<{kind}>(.*?)</{kind}>", page)[1]
+            digest = base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode()
+            assert f"{kind}-src 'sha256-{digest}'" in policy
 
 
-def test_sections_have_one_address_in_both_languages(pages):
-    ids = {}
-    for language, page in pages.items():
-        tags = Page(page).tags
-        ids[language] = [attrs["id"] for _, attrs in tags if "id" in attrs]
-        assert len(set(ids[language])) == len(ids[language])
-        targets = {attrs["href"][1:] for t, attrs in tags if t == "a" and attrs["href"][0] == "#"}
-        assert targets == {"section-2", "section-3", "section-4"}  # all but the title
-    assert ids["ru"] == ids["en"]
+def test_sections_are_named_after_the_notebook_and_the_english_heading(pages):
+    sections = ["Position", "A-verdict-on-b", "A-verdict-on-b-2"]
+    for page in pages.values():
+        parsed = Page(page)
+        ids = [attrs["id"] for _, attrs in parsed.tags if "id" in attrs]
+        addresses = [f"{name}/{section}" for name in "ab" for section in sections]
+        assert ids == ["contents", "text", "a", *addresses[:3], "b", *addresses[3:]]
+        assert {a["href"][1:] for a in parsed.all("a") if a["href"][0] == "#"} == set(ids[1:])
+
+
+def test_a_link_between_notebooks_leads_into_the_page(pages):
+    for page, words in [
+        (pages["ru"], ["вывод", "начало", "вторая", "отсутствует"]),
+        (pages["en"], ["a verdict", "the start", "the second", "absent"]),
+    ]:
+        verdict, start, second, absent = words
+        for chapter in "ab":
+            shown_links = (
+                f'<a href="#a/A-verdict-on-b">{verdict}</a> <a href="#{chapter}/Position">{start}'
+                f'</a> <a href="#b">{second}</a> {absent}</p>'
+            )
+            assert shown_links in page
+
+
+@pytest.mark.parametrize("link", ["a.ipynb#Nowhere", "#Nowhere"])
+def test_a_link_to_a_section_that_is_not_there_is_refused(tmp_path, link):
+    cells = [text(language, f"# A\n\n[b]({link})") for language in ("ru", "en")]
+    nbformat.write(new_notebook(cells=cells), tmp_path / "a.ipynb")
+    with pytest.raises(ValueError, match=f"a links to {link}, which is no section .* a, a/A"):
+        build_pages([tmp_path / "a.ipynb"], tmp_path / "none")
+
+
+def test_a_heading_without_a_twin_is_refused(tmp_path):
+    cells = [text("ru", "# А"), text("en", "# A"), text("ru", "## Лишний")]
+    nbformat.write(new_notebook(cells=cells), tmp_path / "a.ipynb")
+    with pytest.raises(ValueError, match="a: the heading 'Лишний' has no twin in English"):
+        build_pages([tmp_path / "a.ipynb"], tmp_path / "none")
+
+
+def broken_links(sources):
+    """The links between the notebooks' texts that name no notebook, or none of its sections."""
+    broken = []
+    for name, source in sources.items():
+        for target, section in re.findall(
+            r"\]\((?=\w+\.ipynb|#)(?:(\w+)\.ipynb)?#?(.*?)\)", source
+        ):
+            headings = re.findall(r"^# #+ (.*)$", sources.get(target or name, ""), re.M)
+            addresses = ["-".join(heading.split()) for heading in headings]
+            if section not in addresses if section else not addresses:
+                broken.append((target, section))
+    return broken
+
+
+def test_links_of_the_notebooks_name_notebooks_and_their_sections():
+    """A report without a notebook drops links to it; what is linked must still be there."""
+    a = "# # A b\n# [1](b.ipynb) [2](b.ipynb#Far-off) [3](#A-b) [4](c.ipynb) [](b.ipynb#A-b) [](#B)"
+    assert broken_links({"a": a, "b": "# ## Far off"}) == [("c", ""), ("b", "A-b"), ("", "B")]
+    assert broken_links({path.stem: path.read_text(encoding="utf-8") for path in NOTEBOOKS}) == []
+
+
+def test_code_with_nothing_shown_between_is_one_listing(pages):
+    for page in pages.values():
+        listings = re.findall(r'(?s)<details class="code">(.*?)</details>', page)
+        words = [re.sub("<[^>]*>", "", listing).split() for listing in listings]
+        assert [own[1:7] for own in words[:2]] == [
+            ["b", "=", "5", "price", "=", '"$5"'],
+            ["c", "=", "6"],
+        ]
+
+
+def test_a_table_scrolls_in_a_box_that_a_keyboard_reaches(pages):
+    for page, word in [(pages["ru"], "Таблица"), (pages["en"], "Table")]:
+        boxes = [box for box in Page(page).all("div") if box.get("class") == "table"]
+        labels = [box["aria-label"] for box in boxes if "aria-label" in box]
+        assert labels == [f"{word} 1", f"{word} 2"]
+        assert '<td class="right">5</td>' in page and '<th class="left" scope="col">' in page
+
+
+def test_no_line_begins_with_a_dash(pages):
+    assert "слово\u00a0— дело" in pages["ru"] and "a word\u00a0— a deed" in pages["en"]
 
 
 def test_the_same_notebooks_give_the_same_bytes(sources, pages):
@@ -192,7 +304,7 @@ def test_cleaning_drops_what_is_volatile_and_is_idempotent():
         assert litter not in written
     assert not any(f"{place}/" in written for place in PLACES)
     assert set(once.metadata) == {"kernelspec", "language_info", "jupytext"}
-    assert [cell.id for cell in once.cells] == [f"cell-{n}" for n in range(1, 7)]
+    assert [cell.id for cell in once.cells] == [f"cell-{n}" for n in range(1, 10)]
     code = once.cells[3]
     assert code.source == 'price = "$5"' and "tags" not in code.metadata
     assert code.execution_count == code.outputs[-1].execution_count == 1

@@ -1,0 +1,77 @@
+// The page is complete without this: it shows where the reader is, keeps the place when the language
+// is switched, and unfolds all code at once.
+const nav = document.getElementById("contents");
+const other = document.querySelector(".switch");
+const otherPage = other.getAttribute("href");
+const here = document.querySelector(".here");
+const fold = document.querySelector(".fold");
+const listings = document.querySelectorAll("details.code");
+const sections = [...nav.querySelectorAll("a")].map((link) => ({
+  link,
+  chapter: link.closest("nav > ol > li"),
+  start: document.getElementById(decodeURIComponent(link.hash.slice(1))),
+}));
+let reading = null;
+
+function place() {
+  if (scrollY + innerHeight > document.documentElement.scrollHeight - 2) return sections.at(-1);
+  const edge = parseFloat(getComputedStyle(document.documentElement).scrollPaddingTop) + 24;
+  const passed = sections.filter(({ start }) => start.getBoundingClientRect().top <= edge);
+  return passed.at(-1) ?? sections[0];
+}
+
+function mark() {
+  const now = place();
+  if (now === reading) return;
+  reading?.link.removeAttribute("aria-current");
+  reading?.chapter.classList.remove("reading");
+  now.link.setAttribute("aria-current", "location");
+  now.chapter.classList.add("reading");
+  here.textContent = now.link.textContent;
+  other.href = otherPage + now.link.hash;
+  reading = now;
+  const { top, bottom } = now.link.getBoundingClientRect();
+  const column = nav.parentElement.getBoundingClientRect();
+  if (top < column.top || bottom > column.bottom) {
+    nav.parentElement.scrollTop += top - (column.top + column.bottom) / 2;
+  }
+}
+
+function unfold(open) {
+  const before = reading.start.getBoundingClientRect().top;
+  for (const listing of listings) listing.open = open;
+  fold.setAttribute("aria-pressed", open);
+  scrollBy({ top: reading.start.getBoundingClientRect().top - before, behavior: "instant" });
+}
+
+let waiting = false;
+addEventListener(
+  "scroll",
+  () => {
+    if (waiting) return;
+    waiting = true;
+    requestAnimationFrame(() => {
+      waiting = false;
+      mark();
+    });
+  },
+  { passive: true },
+);
+addEventListener("resize", mark);
+nav.addEventListener("click", (event) => {
+  if (event.target.closest("a") && nav.matches(":popover-open")) nav.hidePopover();
+});
+fold.addEventListener("click", () => {
+  const open = fold.getAttribute("aria-pressed") !== "true";
+  unfold(open);
+  try {
+    sessionStorage.setItem("code", open);
+  } catch {} // a browser may forbid it; then the switch is not remembered
+});
+
+nav.classList.add("folded");
+fold.hidden = listings.length === 0;
+mark();
+try {
+  if (sessionStorage.getItem("code") === "true") unfold(true);
+} catch {}

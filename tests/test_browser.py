@@ -1,0 +1,249 @@
+"""Both committed pages in a real browser: they fit, ask nobody, lead where they say, and print."""
+
+import os
+import re
+import shutil
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect, sync_playwright
+
+from icl_core.records import PROJECT
+
+PAGES = {language: PROJECT / "report" / f"report.{language}.html" for language in ("ru", "en")}
+OTHER = {"ru": "en", "en": "ru"}
+WIDTHS = (390, 1280, 1920)
+HEIGHT = 900
+PRINTED = (604, 948)  # px: what A4 leaves between the page's margins
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None,
+    reason="the pages are NOT tested in a browser: there is no chromium; "
+    "apt-get install chromium, as root",
+)
+
+# Goes to each link of the contents in turn; gives those whose target is neither at the screen's top
+# nor, at the page's end, in sight, or that are not marked as where the reader is.
+LAND = """async () => {
+  const missed = [];
+  const frame = () => new Promise(requestAnimationFrame);
+  const top = parseFloat(getComputedStyle(document.documentElement).scrollPaddingTop);
+  for (const link of document.querySelectorAll("#contents a")) {
+    location.hash = link.hash;
+    for (let i = 0; i < 10 && !link.ariaCurrent; i++) await frame();
+    const target = document.getElementById(decodeURIComponent(link.hash.slice(1)));
+    const off = Math.abs(target.getBoundingClientRect().top - top);
+    const end = scrollY + innerHeight > document.documentElement.scrollHeight - 2;
+    const marked = link.ariaCurrent && document.querySelectorAll("[aria-current]").length === 1;
+    if (!marked || off > (end ? innerHeight / 2 : 2)) missed.push([link.hash, off]);
+  }
+  return missed;
+}"""
+PAINT = """() => new Promise((done) =>
+  new PerformanceObserver((paints) => done(paints.getEntries().at(-1).startTime))
+    .observe({ type: "paint", buffered: true })
+)"""
+PLAIN_TEXT = """() => {
+  const page = document.body.cloneNode(true);
+  page.querySelectorAll("code, pre, script").forEach((code) => code.remove());
+  return page.textContent;
+}"""
+FIGURES = """async () => {
+  const figures = [...document.querySelectorAll("figure")];
+  await Promise.all(figures.map((figure) => figure.querySelector("img").decode()));
+  return figures.map((figure) => {
+    const { alt, naturalWidth } = figure.querySelector("img");
+    return { alt, naturalWidth, caption: figure.querySelector("figcaption")?.textContent.trim() };
+  });
+}"""
+PRINT = """() => {
+  const every = (selector) => [...document.querySelectorAll(selector)];
+  const shown = (selector) => every(selector).filter((e) => e.offsetHeight);
+  const styles = (selector) => shown(selector).map((e) => getComputedStyle(e));
+  return {
+    tallest: Math.max(...shown("figure, .formula, tr").map((e) => e.offsetHeight)),
+    widest: Math.max(...shown("main *").map((e) => e.getBoundingClientRect().right)),
+    cut: styles("figure").filter((style) => style.breakInside !== "avoid").length,
+    figures: shown("figure").length,
+    aside: shown(".side, details, .anchor, .skip").length,
+    underlined: styles("main a").filter((style) => style.textDecorationLine !== "none").length,
+  };
+}"""
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def opened(chromium):
+    """opened(language, …) -> the page, open; at the end no message and no request but for pages."""
+    contexts, heard = [], []
+
+    def listen(page):
+        page.on("console", lambda message: heard.append(message.text))
+        page.on("pageerror", lambda error: heard.append(str(error)))
+        page.on("request", lambda request: heard.append(request.url))
+
+    def open_page(language, width=1280, scheme="light", **options):
+        viewport = {"width": width, "height": HEIGHT}
+        context = chromium.new_context(viewport=viewport, color_scheme=scheme, **options)
+        contexts.append(context)
+        context.on("page", listen)
+        page = context.new_page()
+        page.goto(PAGES[language].as_uri())
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    asked = tuple(["data:", *(path.as_uri() for path in PAGES.values())])
+    assert [words for words in heard if not words.startswith(asked)] == []
+    assert any(words.startswith("file:") for words in heard)  # the listening works
+
+
+def fits(page):
+    width = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    return page.evaluate(width) == 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("language", PAGES)
+def test_a_page_fits_every_width_and_shows_every_figure(opened, language, scheme):
+    page = opened(language, scheme=scheme)
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": HEIGHT})
+        assert fits(page), width
+        paragraphs = "Math.max(...[...document.querySelectorAll('main p')].map(e => e.offsetWidth))"
+        assert page.evaluate(paragraphs) <= min(width, 640)  # a line is not too long to read
+    assert "$" not in page.evaluate(PLAIN_TEXT)
+    figures = page.evaluate(FIGURES)
+    assert figures and all(
+        own["alt"]
+        and own["naturalWidth"]
+        and re.match(r"(Рис\.|Figure) \d+\.\s+\S", own["caption"])
+        for own in figures
+    )
+    paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (min(map(int, re.findall(r"\d+", paper))) > 127) == (scheme == "light")
+
+
+@pytest.mark.parametrize("language", PAGES)
+def test_a_page_is_painted_within_a_second(opened, language):
+    times = [opened(language).evaluate(PAINT) for _ in range(3)]  # the machine may be busy
+    assert 0 < min(times) < 1000, times
+
+
+@pytest.mark.parametrize("language", PAGES)
+def test_the_contents_lead_to_each_section_and_show_where_one_is(opened, language):
+    page = opened(language)
+    assert page.evaluate(LAND) == []
+    chapters = page.locator("#contents > ol > li")
+    unfolded = [chapter.locator("ol").is_visible() for chapter in chapters.all()]
+    assert unfolded == [False] * (len(unfolded) - 1) + [
+        True
+    ]  # the last link was the last chapter's
+    page.set_viewport_size({"width": 390, "height": HEIGHT})
+    assert page.evaluate(LAND) == []
+
+
+def test_the_contents_of_a_phone_open_and_close(opened):
+    page = opened("ru", width=390)
+    contents, button = page.locator("#contents"), page.locator("header .open")
+    assert not contents.is_visible()
+    button.press("Enter")
+    assert contents.is_visible()
+    page.keyboard.press("Escape")
+    assert not contents.is_visible()
+    button.click()
+    contents.locator("a").nth(2).click()
+    assert not contents.is_visible() and fits(page)
+    assert contents.locator("a").nth(2).get_attribute("aria-current") == "location"
+
+
+@pytest.mark.parametrize("language", PAGES)
+def test_the_other_language_opens_at_the_same_section(opened, language):
+    page = opened(language)
+    addresses = page.locator("main :is(h2, h3)").evaluate_all("own => own.map(e => e.id)")
+    address = addresses[len(addresses) // 2]
+    page.evaluate("address => document.getElementById(address).scrollIntoView()", address)
+    page.locator(".switch[href*='#']").click()
+    page.wait_for_url(re.compile(rf"report\.{OTHER[language]}\.html#"))
+    assert page.locator("html").get_attribute("lang") == OTHER[language]
+    heading = page.locator(f"[id='{address}']")
+    expect(heading).to_be_in_viewport()
+    assert abs(heading.bounding_box()["y"] - 16) < 2
+    assert page.locator("[aria-current]").inner_text() == heading.inner_text()
+
+
+def test_one_switch_unfolds_all_code_and_stays_switched(opened):
+    page = opened("en")
+    listings, switch = page.locator("details.code"), page.locator(".fold")
+    page.locator("main h2").nth(5).evaluate("heading => heading.scrollIntoView()")
+    before = page.locator("main h2").nth(5).bounding_box()["y"]
+    switch.click()
+    assert listings.evaluate_all("all => all.length > 5 && all.every(e => e.open)")
+    assert switch.get_attribute("aria-pressed") == "true"
+    assert abs(page.locator("main h2").nth(5).bounding_box()["y"] - before) < 40
+    page.locator(".switch").click()
+    page.wait_for_url(re.compile(r"report\.ru\.html#"))
+    assert listings.evaluate_all("all => all.every(e => e.open)")
+    switch.click()
+    assert not listings.evaluate_all("all => all.some(e => e.open)")
+
+
+@pytest.mark.parametrize("language", PAGES)
+def test_a_page_is_complete_without_scripts(opened, language):
+    page = opened(language, java_script_enabled=False)
+    assert all(link.is_visible() for link in page.locator("#contents a").all())
+    assert not page.locator(".fold").is_visible()
+    listing = page.locator("details.code").first
+    listing.locator("summary").click()
+    assert listing.locator("pre").first.is_visible()
+    page.set_viewport_size({"width": 390, "height": HEIGHT})
+    page.locator("header .open").click()
+    assert page.locator("#contents a").first.is_visible()
+
+
+def test_the_first_key_leads_past_the_contents(opened):
+    page = opened("en")
+    page.keyboard.press("Tab")
+    skip = page.locator(".skip")
+    assert skip.evaluate("e => e === document.activeElement") and skip.bounding_box()["y"] >= 0
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.tagName") == "MAIN"
+
+
+@pytest.mark.parametrize("language", PAGES)
+def test_a_printed_page_cuts_no_figure(opened, language):
+    page = opened(language, scheme="dark")
+    page.emulate_media(media="print")
+    width, height = PRINTED
+    page.set_viewport_size({"width": width, "height": height})
+    printed = page.evaluate(PRINT)
+    assert printed["figures"] > 0 and printed["tallest"] <= height and printed["widest"] <= width
+    assert printed["cut"] == printed["aside"] == printed["underlined"] == 0
+    pdf = page.pdf(prefer_css_page_size=True)
+    assert len(re.findall(rb"/Type\s*/Page\b", pdf)) > 5
+
+
+@pytest.mark.parametrize(
+    ("language", "width", "scheme"), [("ru", 390, "light"), ("en", 1280, "dark")]
+)
+def test_axe_finds_no_serious_problem(opened, language, width, scheme):
+    page = opened(language, width=width, scheme=scheme)
+    longest = (
+        "all => all.sort((a, b) => b.textContent.length - a.textContent.length)[0].open = true"
+    )
+    page.locator("details.code").evaluate_all(longest)  # all of them would take half a minute
+    found = Axe().run(page).response
+    assert len(found["passes"]) > 20
+    serious = [own for own in found["violations"] if own["impact"] in ("serious", "critical")]
+    told = [(own["id"], [node["html"][:120] for node in own["nodes"][:3]]) for own in serious]
+    assert told == []
