@@ -216,8 +216,9 @@ def _page(chapters: list[Chapter], language: str) -> str:
         raise ValueError(f"the notebooks have no heading in {language} to be the page's title")
     title = headings[0]["words"]
     running = "".join(c if c.isalnum() or c == " " else f"\\{ord(c):x} " for c in title)
-    style = f'{_file("style.css")}@page {{ @top-center {{ content: "{running}"; }} }}\n'
-    script = _file("script.js")
+    style = _file("style.css") + _file("attention.css")
+    style += f'@page {{ @top-center {{ content: "{running}"; }} }}\n'
+    script = _file("script.js") + _file("attention.js")
     environment = Environment(loader=FileSystemLoader(PAGE), autoescape=True, trim_blocks=True)
     environment.filters["href"] = href
     return environment.get_template("report.html.j2").render(

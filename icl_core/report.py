@@ -92,11 +92,13 @@ def figure(
     draw: Callable[[Callable[[str, str], str]], plt.Figure],
     ru: dict[str, str],
     en: dict[str, str],
+    output: Callable[[str], SVG] = SVG,
 ) -> None:
     """Draws a figure in each language and emits it as SVG, its name in the output's metadata.
 
     draw(t) returns the figure and asks t(russian, english) for its words; ru and en hold the
-    figure's alt text and its caption. The same data give the same bytes.
+    figure's alt text and its caption; output makes of the SVG's text what is emitted. The same data
+    give the same bytes.
     """
     for language, words in zip(LANGUAGES, (ru, en)):
         with sns.axes_style("ticks"), plt.rc_context(THEME):
@@ -107,7 +109,7 @@ def figure(
             drawn.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
             plt.close(drawn)
         metadata = {"language": language, "name": name, **words}
-        display(SVG(svg.getvalue()), metadata=metadata)
+        display(output(svg.getvalue()), metadata=metadata)
         caption = {"language": language, "role": "caption"}
         display(Markdown(f"*{words['caption']}*"), metadata=caption)
 

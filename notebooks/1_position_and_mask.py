@@ -123,6 +123,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from icl_core import drawing, encodings, evaluation, model, records, report, sampler, training
+from icl_core.attention_figure import explorer
 from icl_core.config import Config, notebook_parameters
 from icl_core.verdicts import claim, instability, last_rows, per_run
 
@@ -517,6 +518,47 @@ report.figure(
         "caption": f"Mean over runs (runs: {len(runs)}); the band spans the smallest to the "
         "largest value. Dashed lines are variants without a mask, the dotted horizontal is the "
         "prediction “always zero”.",
+    },
+)
+
+# %% [markdown] tags=["ru"]
+# ### Утечка на карте внимания
+#
+# Карта внимания показывает, сколько веса токен строки отдаёт токену столбца; сумма весов в строке равна
+# единице. Рамками отмечены клетки $x_i \to y_i$: через них токен $x_i$ может прочесть собственный ответ.
+# Если модель списывает, то у какой-то из голов почти весь вес строк $x_i$ попадает в рамки. Под
+# каузальной маской рамки пусты: $y_i$ стоит правее $x_i$ и ему не виден. Если страница позволяет,
+# выберите другой вариант, слой и голову.
+
+# %% [markdown] tags=["en"]
+# ### The leak on an attention map
+#
+# An attention map shows how much weight the token of a row gives to the token of a column; the weights
+# of a row sum to one. Frames mark the cells $x_i \to y_i$: through them the token $x_i$ can read its
+# own answer. If a model copies, some head has nearly all the weight of the rows $x_i$ in the frames.
+# Under a causal mask the frames are empty: $y_i$ stands to the right of $x_i$ and is hidden from it.
+# Where the page allows it, choose another variant, layer and head.
+
+# %%
+explorer(
+    "attention",
+    runs,
+    prompts.first(1),
+    ru={
+        "alt": "Карты внимания вариантов на одном промпте; рамками отмечены клетки от x_i к y_i",
+        "caption": "Внимание записанных запусков ({runs}) на одном промпте той длины, с которой они "
+        "обучались. Отдельные строки и столбцы есть у первых примеров и у запроса, а столбец «…» — сумма "
+        "по остальным примерам. Цвет передаёт квадратный корень из веса, чтобы были видны и малые веса. "
+        "Неподвижный рисунок: b = {b}, итерация цикла {loop}, слой {layer}, голова {head}; там утечка в "
+        "этом запуске больше всего.",
+    },
+    en={
+        "alt": "Attention maps of the variants on one prompt; frames mark the cells from x_i to y_i",
+        "caption": "Attention of recorded runs ({runs}) on one prompt of the length they were trained "
+        "at. The first examples and the query have rows and columns of their own, the column “…” is the "
+        "sum over the other examples. The colour is the square root of the weight, so that small weights "
+        "show too. The still picture is b = {b}, loop iteration {loop}, layer {layer}, head {head}, where "
+        "the leak of that run is largest.",
     },
 )
 
