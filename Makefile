@@ -9,7 +9,7 @@ SNAKEMAKE = .venv/bin/python -m snakemake --configfile grids/$(or $(GRID),full).
 	$(if $(PROFILE),--profile $(PROFILE),--cores $(CORES))
 
 # There already, or Debian's with the fonts that the pages ask for first, where one may install it.
-CHROMIUM = command -v chromium chromium-browser >/dev/null || { \
+CHROMIUM = command -v chromium >/dev/null || command -v chromium-browser >/dev/null || { \
 	[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && { apt-get -qq update; \
 	DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends \
 	chromium fonts-dejavu-core fonts-paratype >/dev/null; }; }

@@ -150,11 +150,13 @@ def picture(data: str, kind: str) -> dict[str, str | int]:
 
 
 def _compact(svg: str) -> str:
-    """The same figure without comments and with as few spaces as will do."""
+    """The same figure without comments, and with as few spaces and digits as will do."""
     return re.sub(
         r"> <", "><", SVG_PATH.sub(_compact_path, " ".join(SVG_LITTER.sub("", svg).split()))
     )
 
 
 def _compact_path(path: re.Match) -> str:
-    return ",".join(re.sub(r" ?([A-DF-Za-df-z]) ?", r"\1", path[0].strip()).split())
+    """The same line to a hundredth of a point."""
+    rounded = re.sub(r"(\.\d\d)\d+", r"\1", path[0].strip())
+    return ",".join(re.sub(r" ?([A-DF-Za-df-z]) ?", r"\1", rounded).split())

@@ -135,7 +135,8 @@ def test_a_page_fits_every_width_and_shows_every_figure(opened, language, scheme
 
 
 @pytest.mark.parametrize("language", PAGES)
-def test_a_page_is_painted_within_a_second(opened, language):
+def test_a_page_is_small_and_painted_within_a_second(opened, language):
+    assert PAGES[language].stat().st_size < 4e6
     times = [opened(language).evaluate(PAINT) for _ in range(3)]  # the machine may be busy
     assert 0 < min(times) < 1000, times
 
@@ -155,6 +156,7 @@ def test_the_contents_lead_to_each_section_and_show_where_one_is(opened, languag
 
 def test_the_contents_of_a_phone_open_and_close(opened):
     page = opened("ru", width=390)
+    page.evaluate("scrollTo(0, 9000)")
     contents, button = page.locator("#contents"), page.locator("header .open")
     assert not contents.is_visible()
     button.press("Enter")
@@ -162,6 +164,8 @@ def test_the_contents_of_a_phone_open_and_close(opened):
     page.keyboard.press("Escape")
     assert not contents.is_visible()
     button.click()
+    expect(contents.locator("[aria-current]")).to_be_in_viewport()
+    assert page.evaluate("scrollY") == 9000
     contents.locator("a").nth(2).click()
     assert not contents.is_visible() and fits(page)
     assert contents.locator("a").nth(2).get_attribute("aria-current") == "location"

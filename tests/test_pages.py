@@ -18,8 +18,8 @@ HOSTILE = "<script>alert('x')</script>\"><b>"
 SVG = """<?xml version="1.0"?>
 <svg xmlns="http://www.w3.org/2000/svg" width="72pt" height="36pt" viewBox="0 0 72 36">
  <!-- a comment --> <title>рисунок "50%" #1</title>
- <path d="M 1 2.5e-05
-L -3 4 z
+ <path d="M 1 2.56789e-05
+L -3.13579 4 z
 " style="fill: none"/>
 </svg>"""
 VOID = {"meta", "img", "br", "hr", "link", "input"}
@@ -173,7 +173,7 @@ def test_a_figure_arrives_whole_in_its_url(pages):
     assert unquote(data) == (
         '<svg xmlns="http://www.w3.org/2000/svg" width="72pt" height="36pt" viewBox="0 0 72 36">'
         '<title>рисунок "50%" #1</title>'
-        '<path d="M1,2.5e-05L-3,4z" style="fill: none"/></svg>'
+        '<path d="M1,2.56e-05L-3.13,4z" style="fill: none"/></svg>'
     )
 
 

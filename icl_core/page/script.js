@@ -58,6 +58,9 @@ addEventListener(
   { passive: true },
 );
 addEventListener("resize", mark);
+nav.addEventListener("toggle", () => {
+  nav.scrollTop = reading.link.offsetTop - nav.clientHeight / 2;
+});
 nav.addEventListener("click", (event) => {
   if (event.target.closest("a") && nav.matches(":popover-open")) nav.hidePopover();
 });
