@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 logger = logging.getLogger(__name__)
+ADVICE = "Nothing was touched: wait for it, or stop it and run this again, which will resume."
 ATTEMPTS = 5  # a tenth of a second apart: who only looks holds the lock for a moment too
 
 
@@ -35,15 +36,8 @@ def held(path: Path, **about) -> Iterator[None]:
             logger.warning("%s: no locks here (%s); see to it that this runs once", path, error)
         if not free:
             raise HeldError(f"{path.stem} is being trained by {words(read(path))}. {ADVICE}")
-        file.truncate(0)
-        who = {"host": socket.gethostname(), "pid": os.getpid()}
-        who |= {"since": f"{datetime.now():%Y-%m-%d %H:%M:%S}"}
-        json.dump(who | {"job": os.environ.get("SLURM_JOB_ID")} | about, file)
-        file.flush()
+        _write(file, about)
         yield
-
-
-ADVICE = "Nothing was touched: wait for it, or stop it and run this again, which will resume."
 
 
 def _take(file) -> bool:
@@ -53,6 +47,17 @@ def _take(file) -> bool:
         time.sleep(0.1)
         return False
     return True
+
+
+def _write(file, about: dict) -> None:
+    now = f"{datetime.now():%Y-%m-%d %H:%M:%S}"
+    who = {"host": socket.gethostname(), "pid": os.getpid(), "since": now}
+    who |= {"job": os.environ.get("SLURM_JOB_ID")} | about
+    try:
+        os.truncate(file.fileno(), 0)
+        os.write(file.fileno(), json.dumps(who).encode())
+    except OSError as error:
+        raise OSError(error.errno, f"nothing was trained ({error.strerror})", file.name) from error
 
 
 def is_held(path: Path) -> bool:

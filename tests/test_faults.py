@@ -433,6 +433,18 @@ def test_a_full_disk_at_a_checkpoint_leaves_the_last_one(
     assert steps == [*range(12, 20), *range(20)]
 
 
+def test_a_full_disk_at_the_start_is_told_before_anything_is_trained(
+    config, tmp_path, monkeypatch, undisturbed
+):
+    """The first thing that is written is the lock."""
+    with monkeypatch.context() as patch, file_size_limit(0):
+        steps = stepping(patch)
+        with pytest.raises(OSError, match=r"nothing was trained .*b1-seed0\.lock"):
+            run(config, str(tmp_path))
+    assert steps == []
+    assert_resumes(config, tmp_path, undisturbed)
+
+
 def test_a_full_disk_at_the_record_loses_no_step(config, tmp_path, monkeypatch, undisturbed):
     """No part of the record stays; the checkpoints do, and the record is made from them."""
     write_run = records.write_run
