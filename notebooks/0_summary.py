@@ -172,7 +172,7 @@ def interval(point, language):
 
 rows = [
     {
-        "chapter": f"[{chapter[0]}]({chapter}.ipynb)",  # the page makes an inner link of it
+        "chapter": f"[{chapter[0]}]({chapter}.ipynb#Verdicts)",
         "verdict": report.STATUSES[point["status"]],
         "effect": {language: interval(point, language) for language in report.LANGUAGES},
         **{key: point[key] for key in ("point", "claim", "quantity")},
