@@ -47,8 +47,8 @@ def number(value: float, language: str, digits: int = 3) -> str:
     if not math.isfinite(value):
         return "—" if math.isnan(value) else "∞"
     text = f"{value:.{digits}g}"
-    if float(value).is_integer():
-        text = f"{int(value):,}".replace(",", "\u202f")
+    if float(value).is_integer() or 10**digits <= abs(value) < 10**6:
+        text = f"{value if float(value).is_integer() else float(text):,.0f}".replace(",", "\u202f")
     if "e" in text:
         mantissa, exponent = text.split("e")
         text = f"{mantissa} · 10{str(int(exponent)).translate(_SUPERSCRIPT)}"

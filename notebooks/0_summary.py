@@ -115,13 +115,14 @@ report.say(
 # %%
 report.say(
     ru="**Насколько это надёжно.** Записано запусков: {runs}, из них при $b$ = {b} разных зёрен: {seeds}. "
-    "Из проверенных утверждений подтверждено {confirmed}, не подтверждено {refuted}, открыто {open}.",
-    en="**How sure that is.** Recorded runs: {runs}; different seeds at $b$ = {b}: {seeds}. Of the claims "
-    "tested {confirmed} are confirmed, {refuted} are not, {open} are open.",
+    "Проверено утверждений: {tested}; подтверждено {confirmed}, не подтверждено {refuted}, открыто {open}.",
+    en="**How sure that is.** Recorded runs: {runs}; different seeds at $b$ = {b}: {seeds}. Claims "
+    "tested: {tested}; confirmed {confirmed}, not confirmed {refuted}, open {open}.",
     role="headline",
     runs=len(runs),
     b=main_b,
     seeds=here.seed.nunique(),
+    tested=len(statuses),
     confirmed=statuses.count("confirmed"),
     refuted=statuses.count("not confirmed"),
     open=statuses.count("open"),
@@ -150,14 +151,15 @@ report.figure(
 # %% [markdown] tags=["ru"]
 # ## Утверждения и вердикты
 #
-# В каждой главе сказано, что именно измеряется и когда утверждение считается подтверждённым. Здесь из
-# строк, по которым вынесен вердикт, показана одна: среднее по зёрнам и его 95-процентный доверительный
-# интервал.
+# Пункты с номерами — утверждения исходной работы, с буквами — наши; ссылка ведёт в ту главу, где сказано,
+# что именно измеряется и когда утверждение считается подтверждённым. Из строк, по которым вынесен
+# вердикт, здесь показана одна: среднее по зёрнам и его 95-процентный доверительный интервал.
 
 # %% [markdown] tags=["en"]
 # ## Claims and verdicts
 #
-# Each chapter says what exactly is measured and when a claim counts as confirmed. Of the rows that
+# Points with numbers are the source text’s claims, those with letters are ours; the link leads to the
+# chapter that says what exactly is measured and when a claim counts as confirmed. Of the rows that
 # decided a verdict one is shown here: its mean over seeds and its 95% confidence interval.
 
 
@@ -172,10 +174,10 @@ def interval(point, language):
 
 rows = [
     {
-        "chapter": f"[{chapter[0]}]({chapter}.ipynb#Verdicts)",
+        "link": f"[{point['point']}]({chapter}.ipynb#Verdicts)",
         "verdict": report.STATUSES[point["status"]],
         "effect": {language: interval(point, language) for language in report.LANGUAGES},
-        **{key: point[key] for key in ("point", "claim", "quantity")},
+        **{key: point[key] for key in ("claim", "quantity")},
     }
     for chapter, points in given_verdicts.items()
     for point in points
@@ -183,8 +185,7 @@ rows = [
 
 # %%
 names = {
-    "chapter": ("глава", "chapter"),
-    "point": ("пункт", "point"),
+    "link": ("пункт", "point"),
     "claim": ("утверждение", "claim"),
     "verdict": ("вердикт", "verdict"),
     "quantity": ("величина", "quantity"),
