@@ -224,6 +224,19 @@ def test_the_first_key_leads_past_the_contents(opened):
     assert page.evaluate("document.activeElement.tagName") == "MAIN"
 
 
+def test_keys_reach_the_boxes_that_scroll_and_pass_over_the_others(opened):
+    page = opened("ru", width=390)
+    boxes = page.locator(":is(.table, .picture)")
+    wide = boxes.evaluate_all("all => all.map(e => e.scrollWidth > e.clientWidth)")
+    tabs = boxes.evaluate_all("all => all.map(e => e.tabIndex === 0)")
+    assert tabs == wide and {True, False} == set(tabs)
+    box = boxes.nth(tabs.index(True))
+    box.focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_timeout(300)
+    assert box.evaluate("e => e.scrollLeft") > 0
+
+
 @pytest.mark.parametrize("language", PAGES)
 def test_a_printed_page_cuts_no_figure(opened, language):
     page = opened(language, scheme="dark")

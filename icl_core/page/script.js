@@ -1,11 +1,12 @@
 // The page is complete without this: it shows where the reader is, keeps the place when the language
-// is switched, and unfolds all code at once.
+// is switched, unfolds all code at once, and lets Tab pass over boxes that need no scrolling.
 const nav = document.getElementById("contents");
 const other = document.querySelector(".switch");
 const otherPage = other.getAttribute("href");
 const here = document.querySelector(".here");
 const fold = document.querySelector(".fold");
 const listings = document.querySelectorAll("details.code");
+const boxes = document.querySelectorAll(".table, .picture, .formula");
 const sections = [...nav.querySelectorAll("a")].map((link) => ({
   link,
   chapter: link.closest("nav > ol > li"),
@@ -44,6 +45,10 @@ function unfold(open) {
   scrollBy({ top: reading.start.getBoundingClientRect().top - before, behavior: "instant" });
 }
 
+function reach() {
+  for (const box of boxes) box.tabIndex = box.scrollWidth > box.clientWidth ? 0 : -1;
+}
+
 let waiting = false;
 addEventListener(
   "scroll",
@@ -57,12 +62,15 @@ addEventListener(
   },
   { passive: true },
 );
-addEventListener("resize", mark);
+addEventListener("resize", () => {
+  mark();
+  reach();
+});
 nav.addEventListener("toggle", () => {
   nav.scrollTop = reading.link.offsetTop - nav.clientHeight / 2;
 });
 nav.addEventListener("click", (event) => {
-  if (event.target.closest("a") && nav.matches(":popover-open")) nav.hidePopover();
+  if (event.target.closest("a")) nav.hidePopover?.();
 });
 fold.addEventListener("click", () => {
   const open = fold.getAttribute("aria-pressed") !== "true";
@@ -75,6 +83,7 @@ fold.addEventListener("click", () => {
 nav.classList.add("folded");
 fold.hidden = listings.length === 0;
 mark();
+reach();
 try {
   if (sessionStorage.getItem("code") === "true") unfold(true);
 } catch {}
