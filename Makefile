@@ -45,7 +45,7 @@ test: .venv/ready
 
 test-faults: ## kills, full disks and damaged files, at length
 test-faults: .venv/ready
-	@KILLS=20 .venv/bin/pytest tests/test_faults.py
+	@KILLS=20 .venv/bin/pytest tests/test_faults.py tests/test_parameters.py
 
 bench:   ## measures training against the machine's matrix product
 bench: .venv/ready
