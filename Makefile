@@ -53,7 +53,7 @@ test: .venv/ready
 
 test-faults: ## kills, full disks and damaged files, at length
 test-faults: .venv/ready
-	@KILLS=20 .venv/bin/pytest tests/test_faults.py
+	@KILLS=20 .venv/bin/pytest tests/test_faults.py tests/test_parameters.py
 
 test-slurm: ## a grid on a real SLURM on this machine, killed and resumed (root, Debian)
 test-slurm: .venv/ready

@@ -1,10 +1,13 @@
 """What a fresh clone relies on: declared dependencies, the front door, no trace of a machine."""
 
 import ast
+import getpass
 import os
 import re
+import socket
 import subprocess
 import sys
+import tempfile
 import tomllib
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -87,3 +90,21 @@ def test_no_file_names_a_home_folder():
         if match:
             found[name] = match[0]
     assert not found
+
+
+def test_no_product_names_a_machine_a_person_or_a_place():
+    """Over all tracked records, notebooks, figures and pages; of this machine, and of any."""
+    listed = ["git", "ls-files", "-z", "data", "notebooks", "figures", "report", "grids"]
+    names = subprocess.run(listed, cwd=PROJECT, capture_output=True, text=True).stdout
+    paths = [PROJECT / name for name in names.split("\0") if name]
+    assert len(paths) > 30
+    here = [f"{getpass.getuser()}@", f"@{socket.gethostname()}", '"host":', '"pid":']
+    words = "|".join(re.escape(word) for word in [*here, str(Path.home()), tempfile.gettempdir()])
+    folders = r"/(?:home|root|Users|tmp|var|work|mnt|scratch|usr|opt)/\w"
+    hint = re.compile(rf"(?<![\w.-])(?:{words})|(?<![\w.:/>-]){folders}".encode())
+    found = {
+        path.name: match[0]
+        for path in paths
+        if path.suffix != ".safetensors" and (match := hint.search(path.read_bytes()))
+    }
+    assert found == {}
