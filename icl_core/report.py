@@ -26,6 +26,7 @@ STATUSES = {
     "not confirmed": {"ru": "не подтверждено", "en": "not confirmed"},
     "open": {"ru": "открыто", "en": "open"},
 }
+NONE = {"ru": "нет", "en": "none"}
 THEME = {
     "figure.dpi": 100,
     "svg.hashsalt": "icl",  # the same ids in every build
@@ -128,7 +129,7 @@ def tell_run(run: records.Run) -> None:
     say(
         ru="Запуск: $b$ = {b}, зерно {seed}, класс функций {of}, шагов: {steps}. Обучение "
         "заняло {hours} ч на устройстве {device}; шагов в секунду, считая шаги каждого варианта: "
-        "{speed}. Варианты, взятые из других запусков: {taken}. Разошлись: {diverged}.",
+        "{speed}. Варианты, взятые из других запусков: {taken}. Разошедшиеся варианты: {diverged}.",
         en="The run: $b$ = {b}, seed {seed}, function class {of}, {steps} steps. Training took "
         "{hours} h on {device}; steps a second, counting every variant’s steps: {speed}. Variants "
         "taken from other runs: {taken}. Diverged: {diverged}.",
@@ -139,8 +140,8 @@ def tell_run(run: records.Run) -> None:
         hours=made["wall_seconds"] / 3600,
         device=made["device"],
         speed=made["variant_steps_per_second"],
-        taken=", ".join(taken) or "—",
-        diverged=", ".join(made["diverged"]) or "—",
+        taken=", ".join(taken) or NONE,
+        diverged=", ".join(made["diverged"]) or NONE,
     )
 
 
@@ -155,12 +156,12 @@ def tell_recorded(runs: list[records.Run], planned: list[tuple[int, int]]) -> No
     ]
     say(
         ru="Записано запусков: {n}. Из запланированных пар ($b$, зерно) не хватает: {missing}. "
-        "Разошлись: {diverged}.",
+        "Разошедшиеся варианты: {diverged}.",
         en="Recorded runs: {n}. Planned but missing pairs ($b$, seed): {missing}. Diverged: "
         "{diverged}.",
         n=len(recorded),
-        missing=", ".join(missing) or "—",
-        diverged=", ".join(diverged) or "—",
+        missing=", ".join(missing) or NONE,
+        diverged=", ".join(diverged) or NONE,
     )
 
 

@@ -803,10 +803,10 @@ report.effects("effects", results)
 # - **Обучение могло остановиться слишком рано.** Вариант, который за эти шаги ничему не научился, мог бы
 #   научиться позже; то же верно для утечки ответов.
 # - **Одна задача и одна длина.** Линейные функции без шума и одна размерность. Все вердикты вынесены
-#   при той же длине промпта, что и при обучении; другие длины — в четвёртом ноутбуке.
+#   при той же длине промпта, что и при обучении; другие длины — в [четвёртом ноутбуке](4_lengths_and_loops.ipynb).
 # - **Причина утечки не проверена.** Автор объясняет её тем, что функция потерь учитывает все
 #   токены. Чтобы это проверить, нужно обучить те же варианты с функцией потерь по одному запросу: это
-#   третий ноутбук.
+#   [третий ноутбук](3_label_leakage.ipynb).
 # - **Мало запусков.** Интервал по нескольким запускам широк, и «открыто» в таблице может значить
 #   именно это.
 
@@ -820,9 +820,9 @@ report.effects("effects", results)
 # - **Training may have stopped too early.** A variant that learned nothing in these steps might
 #   have learned later; the same holds for label leakage.
 # - **One task and one length.** Linear functions without noise, one dimension. All verdicts are at the
-#   prompt length of the training; other lengths are in the fourth notebook.
+#   prompt length of the training; other lengths are in the [fourth notebook](4_lengths_and_loops.ipynb).
 # - **The cause of the leak is not tested.** The author puts it down to the loss, which counts all
 #   tokens. To test that, the same variants must be trained with a loss on the query alone: that is the
-#   third notebook.
+#   [third notebook](3_label_leakage.ipynb).
 # - **Few runs.** An interval over a handful of runs is wide, and “open” in the table can mean just
 #   that.

@@ -96,12 +96,12 @@
 # %% [markdown] tags=["ru"]
 # ## Параметры
 #
-# Те же, что в первом ноутбуке; там сказано, откуда взято каждое значение.
+# Те же, что в [первом ноутбуке](1_position_and_mask.ipynb#Parameters); там сказано, откуда взято каждое значение.
 
 # %% [markdown] tags=["en"]
 # ## Parameters
 #
-# The same as in the first notebook, which says where each value comes from.
+# The same as in the [first notebook](1_position_and_mask.ipynb#Parameters), which says where each value comes from.
 
 # %%
 import logging
@@ -144,7 +144,7 @@ masked = [variant.name for variant in config.stack if variant.mask == "causal"]
 # %% [markdown] tags=["ru"]
 # ## Устройство эксперимента
 #
-# Задача, модель, обучение и оценка те же, что в первом ноутбуке. Там, где у вариантов есть одинаковые
+# Задача, модель, обучение и оценка те же, что в [первом ноутбуке](1_position_and_mask.ipynb#Design). Там, где у вариантов есть одинаковые
 # параметры, они начинают с одних и тех же значений (pair + TPE — с тех же двух векторов, что TPE, и с
 # тех же строк, что pair); батчи у всех вариантов тоже одни и те же. Поэтому CM, SPE + CM и LPE + CM
 # не обучаются заново, если первый ноутбук уже записал запуск с теми же $b$, зерном и остальными
@@ -153,7 +153,7 @@ masked = [variant.name for variant in config.stack if variant.mask == "causal"]
 # %% [markdown] tags=["en"]
 # ## Design
 #
-# Task, model, training and evaluation are those of the first notebook. Wherever variants have the same
+# Task, model, training and evaluation are those of the [first notebook](1_position_and_mask.ipynb#Design). Wherever variants have the same
 # parameters, these start from the same values (pair + TPE from the two vectors of TPE and from the
 # rows of pair); the batches are the same for all variants too. So CM, SPE + CM and LPE + CM are not
 # trained again if the first notebook has already recorded a run with the same $b$, seed and other
@@ -348,7 +348,7 @@ by_b = report.means_by_b(
 # %% [markdown] tags=["ru"]
 # ## Вердикты
 #
-# Величины $E$, $L$ и $E(0)$, усреднение и интервалы — как в первом ноутбуке; пороги и здесь наши.
+# Величины $E$, $L$ и $E(0)$, усреднение и интервалы — как в [первом ноутбуке](1_position_and_mask.ipynb#Verdicts); пороги и здесь наши.
 #
 # | пункт | что измеряем в каждом запуске | подтверждено, если |
 # |---|---|---|
@@ -361,7 +361,7 @@ by_b = report.means_by_b(
 # %% [markdown] tags=["en"]
 # ## Verdicts
 #
-# The quantities $E$, $L$ and $E(0)$, the averaging and the intervals are those of the first notebook;
+# The quantities $E$, $L$ and $E(0)$, the averaging and the intervals are those of the [first notebook](1_position_and_mask.ipynb#Verdicts);
 # the thresholds are ours here too.
 #
 # | point | what is measured in every run | confirmed if |

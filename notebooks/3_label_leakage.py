@@ -75,12 +75,12 @@
 # %% [markdown] tags=["ru"]
 # ## Параметры
 #
-# Те же, что в первом ноутбуке; там сказано, откуда взято каждое значение.
+# Те же, что в [первом ноутбуке](1_position_and_mask.ipynb#Parameters); там сказано, откуда взято каждое значение.
 
 # %% [markdown] tags=["en"]
 # ## Parameters
 #
-# The same as in the first notebook, which says where each value comes from.
+# The same as in the [first notebook](1_position_and_mask.ipynb#Parameters), which says where each value comes from.
 
 # %%
 import logging
@@ -126,7 +126,7 @@ of_loss = {
 # %% [markdown] tags=["ru"]
 # ## Устройство эксперимента
 #
-# Задача, модель, промпты, начальные веса и оценка те же, что в первом ноутбуке; кодирования тоже: SPE,
+# Задача, модель, промпты, начальные веса и оценка те же, что в [первом ноутбуке](1_position_and_mask.ipynb#Design); кодирования тоже: SPE,
 # LPE или никакого. Новое здесь — префиксная маска и то, на чём модель обучается:
 #
 # - **все токены** (имя без скобок): средний квадрат ошибки по всем токенам $x$, как в исходной работе;
@@ -145,7 +145,7 @@ of_loss = {
 # %% [markdown] tags=["en"]
 # ## Design
 #
-# Task, model, prompts, initial weights and evaluation are those of the first notebook, and so are the
+# Task, model, prompts, initial weights and evaluation are those of the [first notebook](1_position_and_mask.ipynb#Design), and so are the
 # encodings: SPE, LPE or none. New here are the prefix mask and what a model is trained on:
 #
 # - **all tokens** (a name without brackets): the mean squared error over all $x$-tokens, as in the
@@ -409,7 +409,7 @@ by_b = report.means_by_b(
 # %% [markdown] tags=["ru"]
 # ## Вердикты
 #
-# Величины $E$ и $E(0)$, усреднение и интервалы — как в первом ноутбуке; пороги и здесь наши. $M(v)$ —
+# Величины $E$ и $E(0)$, усреднение и интервалы — как в [первом ноутбуке](1_position_and_mask.ipynb#Verdicts); пороги и здесь наши. $M(v)$ —
 # ошибка в целевой задаче, средняя по $k \ge n / 2$: вариант, обученный при случайном $k$, должен решать
 # задачу при любой длине, а не только при полной. $M(0)$ — то же у предсказания «всегда ноль».
 #
@@ -425,7 +425,7 @@ by_b = report.means_by_b(
 # %% [markdown] tags=["en"]
 # ## Verdicts
 #
-# The quantities $E$ and $E(0)$, the averaging and the intervals are those of the first notebook; the
+# The quantities $E$ and $E(0)$, the averaging and the intervals are those of the [first notebook](1_position_and_mask.ipynb#Verdicts); the
 # thresholds are ours here too. $M(v)$ is the target error averaged over $k \ge n / 2$: a variant trained
 # at random $k$ should solve the task at every length, not at the full one alone. $M(0)$ is the same for
 # the prediction “always zero”.

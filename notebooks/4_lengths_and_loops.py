@@ -66,13 +66,13 @@
 # %% [markdown] tags=["ru"]
 # ## Параметры
 #
-# Те же, что в первом ноутбуке: они определяют, какие записанные веса мы берём. Если в первом ноутбуке
+# Те же, что в [первом ноутбуке](1_position_and_mask.ipynb#Parameters): они определяют, какие записанные веса мы берём. Если в первом ноутбуке
 # запуска с такими $b$ и зерном ещё не было, он будет обучен.
 
 # %% [markdown] tags=["en"]
 # ## Parameters
 #
-# The same as in the first notebook: they determine which recorded weights we take. If the first notebook
+# The same as in the [first notebook](1_position_and_mask.ipynb#Parameters): they determine which recorded weights we take. If the first notebook
 # has no run with this $b$ and seed yet, one will be trained.
 
 # %%
@@ -359,7 +359,7 @@ report.table(
 #
 # $E(n)$ и $E(2n)$ — ошибка в целевой задаче при $n$ и $2n$ примерах, $E(b)$ и $E(2b)$ — после $b$ и $2b$
 # итераций цикла, $E(3x)$ — на промптах с $x$ втрое больше, $E$ — без изменений. Усреднение и интервалы
-# — как в первом ноутбуке; пороги наши.
+# — как в [первом ноутбуке](1_position_and_mask.ipynb#Verdicts); пороги наши.
 #
 # | пункт | что измеряем в каждом запуске | подтверждено, если |
 # |---|---|---|
@@ -376,7 +376,7 @@ report.table(
 #
 # $E(n)$ and $E(2n)$ are the target error with $n$ and $2n$ examples, $E(b)$ and $E(2b)$ after $b$ and $2b$
 # loop iterations, $E(3x)$ on prompts with $x$ three times as large, $E$ without any change. The averaging
-# and the intervals are those of the first notebook; the thresholds are ours.
+# and the intervals are those of the [first notebook](1_position_and_mask.ipynb#Verdicts); the thresholds are ours.
 #
 # | point | what is measured in every run | confirmed if |
 # |---|---|---|

@@ -74,12 +74,12 @@
 # %% [markdown] tags=["ru"]
 # ## Параметры
 #
-# Те же, что в первом ноутбуке; там сказано, откуда взято каждое значение.
+# Те же, что в [первом ноутбуке](1_position_and_mask.ipynb#Parameters); там сказано, откуда взято каждое значение.
 
 # %% [markdown] tags=["en"]
 # ## Parameters
 #
-# The same as in the first notebook, which says where each value comes from.
+# The same as in the [first notebook](1_position_and_mask.ipynb#Parameters), which says where each value comes from.
 
 # %%
 import logging
@@ -122,14 +122,14 @@ usual = [name for name in variants if "small" not in name and "large" not in nam
 # %% [markdown] tags=["ru"]
 # ## Устройство эксперимента
 #
-# Задача, модель и оценка те же, что в первом ноутбуке; промпты и начальные веса тоже, кроме тех, что
+# Задача, модель и оценка те же, что в [первом ноутбуке](1_position_and_mask.ipynb#Design); промпты и начальные веса тоже, кроме тех, что
 # названы выше. Варианты первого ноутбука не обучаются заново, если он записал запуск с теми же $b$ и
 # зерном. В таблице средняя длина строки кодирования и токенов $x$ в начале обучения.
 
 # %% [markdown] tags=["en"]
 # ## Design
 #
-# Task, model and evaluation are those of the first notebook, and so are prompts and initial weights but
+# Task, model and evaluation are those of the [first notebook](1_position_and_mask.ipynb#Design), and so are prompts and initial weights but
 # for those named above. Variants of the first notebook are not trained again where it has recorded a run
 # of the same $b$ and seed. The table has the mean length of an encoding’s row and of $x$-tokens at the
 # start of training.
@@ -216,7 +216,7 @@ by_b = report.means_by_b(
 # %% [markdown] tags=["ru"]
 # ## Вердикты
 #
-# Величина $E$, усреднение и интервалы определены в первом ноутбуке; пороги здесь тоже наши.
+# Величина $E$, усреднение и интервалы определены в [первом ноутбуке](1_position_and_mask.ipynb#Verdicts); пороги здесь тоже наши.
 #
 # | пункт | что измеряем в каждом запуске | подтверждено, если |
 # |---|---|---|
@@ -229,7 +229,7 @@ by_b = report.means_by_b(
 # %% [markdown] tags=["en"]
 # ## Verdicts
 #
-# The quantity $E$, the averaging and the intervals are defined in the first notebook; the thresholds are
+# The quantity $E$, the averaging and the intervals are defined in the [first notebook](1_position_and_mask.ipynb#Verdicts); the thresholds are
 # ours here too.
 #
 # | point | what is measured in every run | confirmed if |

@@ -119,14 +119,14 @@ variants, n = list(config.variants), config.n_examples
 # %% [markdown] tags=["ru"]
 # ## Устройство эксперимента
 #
-# Модель, обучение и оценка те же, что в первом ноутбуке; координаты $x$ у всех классов одни и те же. Во
+# Модель, обучение и оценка те же, что в [первом ноутбуке](1_position_and_mask.ipynb#Design); координаты $x$ у всех классов одни и те же. Во
 # всех классах масштаб ответов такой, что предсказание «всегда ноль» получает в среднем 1. Вот размер этих
 # запусков:
 
 # %% [markdown] tags=["en"]
 # ## Design
 #
-# Model, training and evaluation are those of the first notebook; the coordinates $x$ are the same for all
+# Model, training and evaluation are those of the [first notebook](1_position_and_mask.ipynb#Design); the coordinates $x$ are the same for all
 # classes. Answers are scaled so that the prediction “always zero” scores 1 on average in every class. This
 # is the size of these runs:
 
@@ -244,8 +244,8 @@ report.table(wide, ru=columns | {"variant": "вариант"}, en=columns)
 # %% [markdown] tags=["ru"]
 # ## Вердикты
 #
-# $E(v)$ — ошибка в целевой задаче у варианта $v$ при полном промпте. Усреднение и интервалы — как в первом
-# ноутбуке; пороги наши. $\rho$ — ранговая корреляция Спирмена между ошибками шести вариантов в этом классе
+# $E(v)$ — ошибка в целевой задаче у варианта $v$ при полном промпте. Усреднение и интервалы — как в [первом
+# ноутбуке](1_position_and_mask.ipynb#Verdicts); пороги наши. $\rho$ — ранговая корреляция Спирмена между ошибками шести вариантов в этом классе
 # и у линейных функций в запуске с тем же $b$ и зерном: 1, если порядок тот же, −1, если обратный.
 #
 # | пункт | что измеряем в каждом запуске | подтверждено, если |
@@ -259,7 +259,7 @@ report.table(wide, ru=columns | {"variant": "вариант"}, en=columns)
 # ## Verdicts
 #
 # $E(v)$ is the target error of variant $v$ with the full prompt. The averaging and the intervals are those of the
-# first notebook; the thresholds are ours. $\rho$ is Spearman’s rank correlation between the errors of the
+# [first notebook](1_position_and_mask.ipynb#Verdicts); the thresholds are ours. $\rho$ is Spearman’s rank correlation between the errors of the
 # six variants in this class and with linear functions in the run of the same $b$ and seed: 1 if the order
 # is the same, −1 if it is reversed.
 #
