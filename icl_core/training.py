@@ -149,7 +149,7 @@ def train(config: Config, variants: tuple[Variant, ...], checkpoint: Path) -> Tr
     name = f"{config.ablation}/{config.name}, {checkpoints.label(variants)}"
     began = saved = said = time.monotonic()
     bar = tqdm(total=config.steps, initial=state.step, desc=name, mininterval=1, unit="step")
-    if state.step:
+    if state.step and not state.is_over(config, variants):
         logger.info("%s: resumed at step %d of %d", name, state.step, config.steps)
     with between_steps() as signals, bar:
         ending = state.is_over(config, variants)
