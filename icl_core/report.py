@@ -128,11 +128,11 @@ def tell_run(run: records.Run) -> None:
     taken = [f"{name} ({origin})" for name, origin in made.get("taken_over", {}).items()]
     say(
         ru="Запуск: $b$ = {b}, зерно {seed}, класс функций {of}, шагов: {steps}. Обучение "
-        "заняло {hours} ч на устройстве {device}; шагов в секунду, считая шаги каждого варианта: "
+        "заняло {hours} ч на устройстве {device}; шагов в секунду у всех вариантов вместе: "
         "{speed}. Варианты, взятые из других запусков: {taken}. Разошедшиеся варианты: {diverged}.",
-        en="The run: $b$ = {b}, seed {seed}, function class {of}, {steps} steps. Training took "
-        "{hours} h on {device}; steps a second, counting every variant’s steps: {speed}. Variants "
-        "taken from other runs: {taken}. Diverged: {diverged}.",
+        en="The run: $b$ = {b}, seed {seed}, function class {of}, steps: {steps}. Training took "
+        "{hours} h on {device}; steps per second of all variants together: {speed}. Variants "
+        "taken from other runs: {taken}. Variants that diverged: {diverged}.",
         b=run.config.b,
         seed=run.config.seed,
         of=run.config.function_class,
@@ -155,10 +155,10 @@ def tell_recorded(runs: list[records.Run], planned: list[tuple[int, int]]) -> No
         for variant in run.provenance["diverged"]
     ]
     say(
-        ru="Записано запусков: {n}. Из запланированных пар ($b$, зерно) не хватает: {missing}. "
-        "Разошедшиеся варианты: {diverged}.",
-        en="Recorded runs: {n}. Planned but missing pairs ($b$, seed): {missing}. Diverged: "
-        "{diverged}.",
+        ru="Записано запусков: {n}. Запланированные, но ещё не записанные пары ($b$, зерно): "
+        "{missing}. Разошедшиеся варианты: {diverged}.",
+        en="Recorded runs: {n}. Pairs ($b$, seed) planned but not recorded yet: {missing}. "
+        "Variants that diverged: {diverged}.",
         n=len(recorded),
         missing=", ".join(missing) or NONE,
         diverged=", ".join(diverged) or NONE,
@@ -207,9 +207,10 @@ def verdicts(results: pd.DataFrame, statements: dict[str, tuple[str, str]]) -> N
     ru, en = ({column: both[i] for column, both in names.items()} for i in (0, 1))
     table(shown, ru=ru, en=en)
     say(
-        ru="Пункт подтверждён, если подтверждены все его строки, и не подтверждён, если не "
-        "подтверждена хотя бы одна:",
-        en="A point is confirmed if all of its rows are, and not confirmed if one of them is not:",
+        ru="Пункт подтверждён, если подтверждены все его строки; не подтверждён, если хотя бы у "
+        "одной вердикт «не подтверждено»; в остальных случаях он открыт:",
+        en="A point is confirmed if all of its rows are; not confirmed if the verdict on any of "
+        "them is “not confirmed”; and open otherwise:",
     )
     points = []
     for point, status in overall(results).items():
@@ -248,17 +249,18 @@ def effects(name: str, results: pd.DataFrame) -> None:
         lambda t: drawing.draw_effects(results, t),
         ru={
             "alt": "Величины из таблицы вердиктов с интервалами и порогами, для каждого b отдельно",
-            "caption": "Строка — величина из таблицы вердиктов (разности не показаны). Точка — "
-            "среднее по зёрнам (геометрическое), отрезок — его 95-процентный доверительный "
-            "интервал; если зерно одно, отрезка нет. Закрашенные точки — b = 1, полые — b > 1. "
-            "Вертикальная черта — порог, стрелка указывает туда, где утверждение верно.",
+            "caption": "Строка — величина из таблицы вердиктов; показаны только те, что "
+            "усредняются геометрически. Точка — среднее по зёрнам, отрезок — его 95-процентный "
+            "доверительный интервал; если зерно одно, отрезка нет. Закрашенные точки — b = 1, "
+            "полые — b > 1. Вертикальная черта — порог, стрелка указывает в ту сторону, где "
+            "утверждение верно.",
         },
         en={
-            "alt": "The quantities of the table of verdicts with intervals and thresholds, by b",
-            "caption": "A row is a quantity of the table of verdicts (differences are not shown). "
-            "A point is the (geometric) mean over seeds, a bar its 95% confidence interval; there "
-            "is none for a single seed. Filled points are b = 1, open ones b > 1. The vertical "
-            "line is the threshold, the arrow points to where the claim is true.",
+            "alt": "Quantities of the table of verdicts with intervals and thresholds, for each b",
+            "caption": "A row is a quantity from the table of verdicts; only those averaged "
+            "geometrically are shown. A point is the mean over seeds, a bar its 95% confidence "
+            "interval; a single seed has no bar. Filled points are b = 1, open ones b > 1. The "
+            "vertical line is the threshold, the arrow points to where the claim is true.",
         },
     )
 

@@ -14,19 +14,20 @@
 # %% [markdown] tags=["ru"]
 # # Позиционное кодирование и каузальная маска в обучении в контексте
 #
-# Небольшой трансформер, возможно зацикленный, читает в промпте примеры линейной функции, которой
-# никогда не видел, и предсказывает её значение в новой точке. Зачем ему позиционное кодирование и
-# каузальная маска, что из них нужно, а что мешает? Первым этот вопрос задал студент; мы повторяем его
-# эксперимент, проверяем каждое его утверждение по нескольким запускам и делаем то, что он оставил
+# Небольшой трансформер, возможно зацикленный, читает промпт с примерами линейной функции, которой
+# никогда не видел, и предсказывает её значение в новой точке. Что дают ему позиционное кодирование и
+# каузальная маска, что из них нужно, а что мешает? Вопрос взят из студенческой работы; мы повторяем её
+# эксперимент, проверяем каждое её утверждение по нескольким запускам и берёмся за то, что она оставила
 # открытым.
 
 # %% [markdown] tags=["en"]
 # # Positional encoding and the causal mask in in-context learning
 #
-# A small transformer, possibly looped, reads in its prompt examples of a linear function that it has
-# never seen, and predicts its value at a new point. What do the positional encoding and the causal mask
-# do for it, which of them is needed, and which does harm? A student asked this first; we repeat the
-# experiment, test each of its claims over several runs, and do what its author left open.
+# A small transformer, possibly looped, reads a prompt with examples of a linear function that it has
+# never seen, and predicts the function’s value at a new point. What do the positional encoding and the
+# causal mask do for it, which of them is needed, and which does harm? The question comes from a student’s
+# write-up; we repeat its experiment, test each of its claims over several runs, and take up what it left
+# open.
 
 # %%
 import logging
@@ -95,16 +96,17 @@ numbers = {
 
 # %%
 report.say(
-    ru="**Ответ** (при $b$ = {b}). Из обученных одинаково вариантов "
-    "точнее всех {best}: ошибка в целевой задаче {error}; предсказание «всегда ноль» получает {zero}, "
-    "метод наименьших квадратов — 0. С каузальной маской (CM) ошибка обучаемого кодирования (LPE) составляет {lpe} "
-    "ошибки без неё, синусоидального (SPE) — {spe}; одна маска без кодирования даёт {cm}. Без маски у "
-    "SPE функция потерь на обучении {loss}, а ошибка в целевой задаче {alone}.",
-    en="**The answer** (at $b$ = {b}). Of the variants trained alike {best} is the most precise: its "
-    "target error is {error}; the prediction “always zero” scores {zero}, least squares 0. With the "
-    "causal mask (CM) the error of the learned encoding (LPE) is {lpe} of what it is without, that of "
-    "the sinusoidal one (SPE) {spe}; the mask alone, without an encoding, gives {cm}. Without a mask "
-    "SPE’s training loss is {loss} and its target error {alone}.",
+    ru="**Ответ** (при $b$ = {b}). Из вариантов, обученных одинаково, точнее всех {best}: ошибка в "
+    "целевой задаче у него {error}, у предсказания «всегда ноль» — {zero}, у метода наименьших "
+    "квадратов — 0. Отношение ошибки с каузальной маской (CM) к ошибке без неё у обучаемого кодирования "
+    "(LPE) в среднем равно {lpe}, у синусоидального (SPE) — {spe}. Одна маска, без кодирования, даёт "
+    "ошибку {cm}. Без маски функция потерь на обучении у SPE равна {loss}, а ошибка в целевой задаче — "
+    "{alone}.",
+    en="**The answer** (at $b$ = {b}). Of the variants trained alike, {best} is the most accurate: its "
+    "target error is {error}; that of the prediction “always zero” is {zero}, that of least squares 0. "
+    "The ratio of the error with the causal mask (CM) to the error without it is on average {lpe} for the "
+    "learned encoding (LPE) and {spe} for the sinusoidal one (SPE). The mask alone, without an encoding, "
+    "gives an error of {cm}. Without a mask SPE’s training loss is {loss} and its target error {alone}.",
     role="headline",
     b=main_b,
     best=best,
@@ -114,10 +116,11 @@ report.say(
 
 # %%
 report.say(
-    ru="**Насколько это надёжно.** Записано запусков: {runs}, из них при $b$ = {b} разных зёрен: {seeds}. "
-    "Проверено утверждений: {tested}; подтверждено {confirmed}, не подтверждено {refuted}, открыто {open}.",
-    en="**How sure that is.** Recorded runs: {runs}; different seeds at $b$ = {b}: {seeds}. Claims "
-    "tested: {tested}; confirmed {confirmed}, not confirmed {refuted}, open {open}.",
+    ru="**Насколько это надёжно.** Записано запусков: {runs}; разных зёрен при $b$ = {b}: {seeds}. "
+    "Проверено утверждений: {tested}. Подтверждено: {confirmed}, не подтверждено: {refuted}, открыто: "
+    "{open}.",
+    en="**How reliable this is.** Recorded runs: {runs}; different seeds at $b$ = {b}: {seeds}. Claims "
+    "tested: {tested}. Confirmed: {confirmed}, not confirmed: {refuted}, open: {open}.",
     role="headline",
     runs=len(runs),
     b=main_b,
@@ -133,34 +136,34 @@ report.figure(
     "summary",
     lambda t: drawing.draw_ranking(full, list(order.index), zero, t),
     ru={
-        "alt": "Ошибка каждого варианта в целевой задаче, по запускам, от лучшего к худшему",
+        "alt": "Ошибка каждого варианта в целевой задаче, по запускам, от лучшего варианта к худшему",
         "caption": "Ошибка в целевой задаче при полном промпте у вариантов, обученных одинаково: по всем "
-        "токенам и столько же шагов. Точка — запуск; закрашенные точки — b = 1, полые — b > 1; "
-        f"черта — среднее при b = {main_b}. Порядок — по среднему отношению к LPE + CM внутри запуска. "
+        "токенам и за одно и то же число шагов. Точка — запуск; закрашенные точки — b = 1, полые — b > 1; "
+        f"черта — среднее при b = {main_b}. Варианты упорядочены по среднему отношению к LPE + CM внутри запуска. "
         "Вертикаль из точек — предсказание «всегда ноль».",
     },
     en={
         "alt": "Target error of every variant, by run, from the best to the worst",
-        "caption": "Target error with the full prompt of the variants trained alike: on all tokens, for the "
-        "same steps. A point is a run; filled points are b = 1, open ones b > 1; the bar is the mean at "
-        f"b = {main_b}. The order is by the mean ratio to LPE + CM within a run. The dotted vertical is the "
-        "prediction “always zero”.",
+        "caption": "Target error with the full prompt of the variants trained alike: on all tokens and for "
+        "the same number of steps. A point is a run; filled points are b = 1, open ones b > 1; the bar is the "
+        f"mean at b = {main_b}. Variants are ordered by the mean ratio to LPE + CM within a run. The dotted vertical "
+        "is the prediction “always zero”.",
     },
 )
 
 # %% [markdown] tags=["ru"]
 # ## Утверждения и вердикты
 #
-# Пункты с номерами — утверждения исходной работы, с буквами — наши; ссылка ведёт в ту главу, где сказано,
-# что именно измеряется и когда утверждение считается подтверждённым. Из строк, по которым вынесен
-# вердикт, здесь показана одна: среднее по зёрнам и его 95-процентный доверительный интервал.
+# Пункты с номерами взяты из исходной работы, пункты с буквами — наши. Ссылка ведёт в главу, где сказано,
+# что именно измеряется и когда утверждение считается подтверждённым. Из величин, решивших дело, здесь
+# показана одна: её среднее по зёрнам и 95-процентный доверительный интервал.
 
 # %% [markdown] tags=["en"]
 # ## Claims and verdicts
 #
-# Points with numbers are the source text’s claims, those with letters are ours; the link leads to the
-# chapter that says what exactly is measured and when a claim counts as confirmed. Of the rows that
-# decided a verdict one is shown here: its mean over seeds and its 95% confidence interval.
+# Numbered points come from the source text, lettered ones are ours. The link leads to the chapter that
+# says exactly what is measured and when a claim counts as confirmed. Of the quantities that decided a
+# verdict one is shown here, with its mean over seeds and its 95% confidence interval.
 
 
 # %%
@@ -197,35 +200,40 @@ report.table(pd.DataFrame(rows, columns=list(names)), ru=ru, en=en)
 # %% [markdown] tags=["ru"]
 # ## Что выбрать для такой задачи и почему
 #
-# Строка — выбор между двумя вариантами, обученными на одних и тех же батчах: отношение ошибки первого
-# к ошибке второго, среднее по зёрнам, и его 95-процентный доверительный интервал. «Брать» мы советуем,
-# только если единица лежит вне интервала; с одним зерном интервала нет.
+# В каждой строке — выбор между двумя вариантами, обученными на одних и тех же батчах: среднее по зёрнам
+# отношение ошибки первого к ошибке второго и его 95-процентный доверительный интервал. Мы советуем,
+# какой вариант брать, только если интервал не содержит единицы; по одному зерну интервала не построить.
 
 # %% [markdown] tags=["en"]
 # ## What to use for this task, and why
 #
-# A row is a choice between two variants trained on the same batches: the ratio of the first one’s error
-# to the second one’s, mean over seeds, and its 95% confidence interval. We say what to “use” only where
-# one lies outside the interval; a single seed has none.
+# Each row is a choice between two variants trained on the same batches: the mean over seeds of the ratio
+# of the first one’s error to the second one’s, and its 95% confidence interval. We say which to use only
+# where the interval excludes 1; a single seed gives no interval.
 
 # %%
 choices = [
-    ("маска, обучаемое кодирование", "the mask, learned encoding", "LPE + CM", "LPE"),
-    ("маска, синусоидальное", "the mask, sinusoidal encoding", "SPE + CM", "SPE"),
+    ("обучаемое: с маской или без", "learned: with the mask or without it", "LPE + CM", "LPE"),
+    (
+        "синусоидальное: с маской или без",
+        "sinusoidal: with the mask or without it",
+        "SPE + CM",
+        "SPE",
+    ),
     ("кодирование или одна маска", "an encoding or the mask alone", "LPE + CM", "CM"),
     ("обучаемое или синусоидальное", "learned or sinusoidal", "LPE + CM", "SPE + CM"),
     ("два вектора или таблица", "two vectors or a table", "TPE + CM", "LPE + CM"),
-    ("пример и тип вместе", "example and type together", "pair + TPE + CM", "LPE + CM"),
-    ("RoPE", "RoPE", "RoPE + CM", "LPE + CM"),
-    ("ALiBi", "ALiBi", "ALiBi + CM", "LPE + CM"),
-    ("без маски, потери по запросу", "no mask, loss on the query", "LPE (random k)", "LPE + CM"),
+    ("пример и тип или таблица", "example and type, or a table", "pair + TPE + CM", "LPE + CM"),
+    ("RoPE или обучаемое", "RoPE or learned", "RoPE + CM", "LPE + CM"),
+    ("ALiBi или обучаемое", "ALiBi or learned", "ALiBi + CM", "LPE + CM"),
+    ("потери по запросу или маска", "loss on the query or the mask", "LPE (random k)", "LPE + CM"),
     (
         "префиксная маска или каузальная",
         "the prefix mask or the causal one",
         "LPE + PM (random k)",
         "LPE + CM (random k)",
     ),
-    ("масштаб синусоид", "the scale of the sinusoids", "SPE small + CM", "SPE + CM"),
+    ("малые синусоиды или обычные", "small sinusoids or usual", "SPE small + CM", "SPE + CM"),
 ]
 
 # %%
@@ -258,14 +266,14 @@ report.table(advice, ru=ru, en=en)
 # %% [markdown] tags=["ru"]
 # ## Сколько это стоит
 #
-# Время шага обучения и число параметров. Время измерено на одном ядре, `make bench` измерит его на
-# вашей машине.
+# Сколько длится шаг обучения и сколько у варианта параметров. Время измерено на одном ядре; на вашей
+# машине его измерит `make bench`.
 
 # %% [markdown] tags=["en"]
 # ## What it costs
 #
-# The time of a training step and the number of parameters. The time was measured on one core; `make
-# bench` measures it on your machine.
+# How long a training step takes and how many parameters a variant has. The time was measured on one
+# core; `make bench` measures it on your machine.
 
 # %%
 growth = pd.read_csv(records.PROJECT / "benchmarks" / "growth.csv")
@@ -273,17 +281,17 @@ report.figure(
     "growth",
     lambda t: drawing.draw_growth(growth, t),
     ru={
-        "alt": "Время шага обучения от числа итераций цикла, числа примеров и размера стопки моделей",
+        "alt": "Время шага обучения в зависимости от числа итераций цикла, примеров и моделей, обучаемых вместе",
         "caption": "Время одного шага обучения LPE + CM на одном ядре процессора при параметрах по "
-        "умолчанию, медиана, когда растёт что-то одно: число итераций цикла b, число in-context примеров "
-        "n, число вариантов, которые обучаются вместе как одна модель. Штриховая линия — рост, "
+        "умолчанию (медиана), когда растёт что-то одно: число итераций цикла b, число in-context примеров "
+        "n или число вариантов, которые обучаются вместе как одна модель. Штриховая линия — рост, "
         "пропорциональный этому числу.",
     },
     en={
-        "alt": "Time of a training step against loop iterations, examples and models in a stack",
-        "caption": "Time of one training step of LPE + CM on one processor core at the default parameters, "
-        "median, as one thing grows: the number of loop iterations b, the number of in-context examples "
-        "n, the number of variants trained together as one model. The dashed line is growth in "
+        "alt": "Time of a training step against loop iterations, examples and models trained together",
+        "caption": "Time of one training step of LPE + CM on one processor core at the default parameters "
+        "(median), as one thing grows: the number of loop iterations b, the number of in-context examples "
+        "n or the number of variants trained together as one model. The dashed line is growth in "
         "proportion to that number.",
     },
 )
@@ -319,8 +327,8 @@ for ablation, recorded in runs_of.items():
     missing = [pair for pair in records.planned_runs(out, ablation) if pair not in done]
     if missing:
         report.say(
-            ru="- {ablation}: записано запусков {n}, не хватает ($b$, зерно): {missing}",
-            en="- {ablation}: runs recorded {n}, missing ($b$, seed): {missing}",
+            ru="- {ablation}: записано запусков: {n}; не хватает ($b$, зерно): {missing}",
+            en="- {ablation}: recorded runs: {n}; missing ($b$, seed): {missing}",
             ablation=f"[{ablation}]({ablation}.ipynb)",
             n=len(done),
             missing=", ".join(map(str, missing)),

@@ -771,15 +771,15 @@ statements = {
     "2": ("С маской оно работает значительно лучше", "With the mask it does much better"),
     "3": ("LPE + CM лучше, чем SPE + CM", "LPE + CM beats SPE + CM"),
     "4": (
-        "Без маски функция потерь на обучении мала, а ошибка в целевой задаче велика",
-        "Without a mask training loss is low and target error high",
+        "У кодирования без маски функция потерь на обучении мала, а ошибка в целевой задаче велика",
+        "An encoding without a mask gives a low training loss and a high target error",
     ),
-    "5": ("SPE + CM обучается менее стабильно, чем LPE + CM", "SPE + CM trains less stably"),
-    "6": ("SPE почти ничего не даёт по сравнению с CM", "SPE gains next to nothing over CM alone"),
+    "5": ("SPE + CM менее стабильно, чем LPE + CM", "SPE + CM is less stable than LPE + CM"),
+    "6": ("SPE почти ничего не даёт сверх маски", "SPE gains next to nothing over the mask alone"),
     "7": ("LPE добавляет примерно 8 % параметров", "LPE adds about 8% to the parameters"),
     "8": (
-        "Без кодирования и без маски хуже; SPE может быть лучше LPE",
-        "Without the encoding or the mask it is worse; SPE may beat LPE",
+        "Без кодирования хуже, без маски тоже, без обоих плохо; SPE может оказаться лучше LPE",
+        "Worse without the encoding, worse without the mask, bad without both; SPE may beat LPE",
     ),
 }
 report.verdicts(results, statements)

@@ -406,21 +406,24 @@ results = pd.DataFrame(claims)
 # %%
 statements = {
     "11": (
-        "TPE + CM лучше каждого другого кодирования с маской",
+        "TPE + CM лучше любого другого кодирования с маской",
         "TPE + CM beats every other encoding with the mask",
     ),
     "A": (
-        "TPE без маски не решает задачу и не списывает",
-        "TPE unmasked neither solves nor copies",
+        "TPE без маски не решает задачу и не списывает ответы",
+        "TPE without a mask neither solves the task nor copies the answers",
     ),
     "B": (
-        "pair и pair + TPE без маски списывают",
+        "pair и pair + TPE без маски списывают ответы",
         "pair and pair + TPE without a mask copy the answers",
     ),
-    "C": ("RoPE и ALiBi лучше, чем одна маска", "RoPE and ALiBi beat the mask alone"),
+    "C": (
+        "RoPE + CM и ALiBi + CM лучше, чем одна маска",
+        "RoPE + CM and ALiBi + CM beat the mask alone",
+    ),
     "D": (
-        "Тип и пример вместе лучше, чем каждый из них",
-        "The type and the example together beat either alone",
+        "С маской тип и пример вместе лучше, чем каждый из них по отдельности",
+        "With the mask the type and the example together beat either of them alone",
     ),
 }
 report.verdicts(results, statements)

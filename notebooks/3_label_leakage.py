@@ -477,16 +477,16 @@ results = pd.DataFrame(claims).sort_values("point", kind="stable")
 # %%
 statements = {
     "10": (
-        "Утечка ответов вызвана функцией потерь: с запросом вместо всех токенов ошибка меньше вдвое",
-        "The leak comes from the loss: with the query in place of all tokens the error is halved",
+        "Утечка ответов — от функции потерь: если учитывать только запрос, ошибка меньше хотя бы вдвое",
+        "The leak comes from the loss: counting the query alone at least halves the error",
     ),
     "A": (
-        "С функцией потерь по запросу варианты без маски решают задачу",
-        "With a loss on the query the variants without a mask solve the task",
+        "С функцией потерь по запросу SPE и LPE без маски ошибаются хотя бы вдвое меньше, чем «всегда ноль»",
+        "With a loss on the query SPE and LPE without a mask at least halve the error of “always zero”",
     ),
     "B": (
         "Префиксная маска лучше каузальной и лучше, чем никакой",
-        "The prefix mask beats the causal one and none at all",
+        "The prefix mask beats the causal one, and beats having none",
     ),
     "C": (
         "Без кодирования функция потерь по запросу не помогает",

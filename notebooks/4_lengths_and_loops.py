@@ -443,16 +443,16 @@ results = pd.DataFrame(claims).sort_values("point", kind="stable")
 # %%
 statements = {
     "9": (
-        "На другой длине ошибка больше, и больше всего у LPE",
-        "At another length the error is larger, LPE’s most of all",
+        "При вдвое большей длине ошибка растёт, и больше всего у LPE",
+        "At twice the length the error grows, LPE’s most of all",
     ),
     "A": (
         "При вдвое большем числе итераций цикла ошибка растёт",
         "With twice as many loop iterations the error grows",
     ),
     "B": (
-        "При втрое больших $x$ ошибка относительно «всегда ноль» растёт",
-        "With $x$ three times as large the error relative to “always zero” grows",
+        "При втрое больших $x$ ошибка относительно предсказания «всегда ноль» растёт",
+        "With $x$ three times as large the error relative to the prediction “always zero” grows",
     ),
 }
 report.verdicts(results, statements)

@@ -21,55 +21,55 @@
 # ## Вопрос
 #
 # Строки SPE и LPE различаются не только формой. В начале обучения строка SPE в десятки раз длиннее
-# строки LPE, и масштаб токенов, который задаёт входной линейный слой, ближе к первой. Разница между двумя
-# кодированиями может оказаться разницей масштабов. Чтобы их развести, мы меняем масштаб отдельно от формы:
+# строки LPE, а токены после входного линейного слоя по длине ближе к строкам SPE. Значит, разница между
+# кодированиями может быть просто разницей масштабов. Чтобы отделить одно от другого, мы добавляем
+# варианты:
 #
-# - **SPE small**: строки SPE, умноженные на постоянное число так, что их длина та же, что у LPE в начале;
-# - **LPE large**: обучаемая таблица, которая начинает с таблицы SPE;
-# - **(small read-in)**: веса входного слоя начинают с $N(0, 0.02)$ вместо принятого в PyTorch, то есть
-#   токены в начале обучения во много раз меньше.
+# - **SPE small**: строки SPE, умноженные на такое число, что их длина та же, что у LPE в начале обучения;
+# - **LPE large**: обучаемая таблица, которая в начале обучения равна таблице SPE;
+# - **(small read-in)**: начальные веса входного слоя — нормальные случайные числа со стандартным
+#   отклонением 0,02, а не принятые в PyTorch, и потому токены в начале обучения во много раз короче.
 #
-# При $b > 1$ есть ещё один вопрос: кодирование прибавляется на каждой итерации цикла. Вариант
-# **(first iteration)** прибавляет его только на первой.
+# При $b > 1$ есть ещё один вопрос: обычно кодирование прибавляется на каждой итерации цикла. В вариантах
+# **(first iteration)** оно прибавляется только на первой.
 
 # %% [markdown] tags=["en"]
 # ## The question
 #
 # The rows of SPE and LPE differ in more than their form. At the start of training a row of SPE is dozens
-# of times as long as one of LPE, and the scale of the tokens, which the read-in sets, is nearer to the
-# former. The difference between the two encodings may be one of scales. To tell them apart we change the
-# scale without the form:
+# of times as long as a row of LPE, and tokens leave the linear read-in with a length nearer to SPE’s. So
+# the difference between the encodings may be merely one of scale. To tell the two apart, we add variants:
 #
-# - **SPE small**: SPE’s rows times a constant that makes them as long as LPE’s are at the start;
-# - **LPE large**: a learned table that starts as SPE’s;
-# - **(small read-in)**: the read-in’s weights start at $N(0, 0.02)$ instead of PyTorch’s default, so that
-#   tokens are many times smaller at the start of training.
+# - **SPE small**: SPE’s rows times a constant that makes them as long as LPE’s at the start of training;
+# - **LPE large**: a learned table that equals SPE’s at the start of training;
+# - **(small read-in)**: the read-in’s initial weights are normal random numbers with a standard deviation
+#   of 0.02 instead of PyTorch’s default, so tokens are many times shorter at the start of training.
 #
-# With $b > 1$ there is one more question: the encoding is added in every loop iteration. The variant
-# **(first iteration)** adds it in the first one only.
+# With $b > 1$ there is one more question: the encoding is normally added in every loop iteration. In the
+# variants **(first iteration)** it is added in the first one only.
 
 # %% [markdown] tags=["ru"]
 # ## Гипотезы
 #
 # Записаны до запусков; все наши.
 #
-# - **A**: с маской уменьшенные строки SPE дают меньшую ошибку, чем обычные: дело, хотя бы отчасти, в масштабе.
-# - **B**: LPE, начатое с таблицы SPE, хуже обычного LPE.
+# - **A**: с маской уменьшенные строки SPE дают меньшую ошибку, чем обычные: дело хотя бы отчасти в масштабе.
+# - **B**: с маской LPE, которое начинает с таблицы SPE, хуже обычного LPE.
 # - **C**: и при равных масштабах LPE с маской лучше SPE с маской: дело не только в масштабе.
-# - **D**: с малым входным слоем каждый вариант обучается не хуже, чем с обычным.
-# - **E**: при $b > 1$ кодирование, прибавленное только на первой итерации цикла, хуже.
+# - **D**: с малыми начальными весами входного слоя ни один вариант не хуже, чем с обычными.
+# - **E**: при $b > 1$ прибавлять кодирование только на первой итерации цикла хуже, чем на каждой.
 
 # %% [markdown] tags=["en"]
 # ## Hypotheses
 #
 # Written before the runs; all are ours.
 #
-# - **A**: with the mask SPE’s rows made small give a lower error than as they are: scale is at least part
-#   of it.
-# - **B**: LPE started at SPE’s table is worse than LPE as it is.
-# - **C**: at equal scales LPE with the mask still beats SPE with the mask: scale is not all.
-# - **D**: with the small read-in no variant trains worse than with the usual one.
-# - **E**: with $b > 1$ an encoding added in the first loop iteration only is worse.
+# - **A**: with the mask, small SPE rows give a lower error than the usual ones: scale is at least part of
+#   the story.
+# - **B**: with the mask, LPE that starts from SPE’s table is worse than the usual LPE.
+# - **C**: even at equal scales LPE with the mask beats SPE with the mask: scale is not the whole story.
+# - **D**: with small initial read-in weights no variant is worse than with the usual ones.
+# - **E**: with $b > 1$ adding the encoding in the first loop iteration only is worse than in every one.
 
 # %% [markdown] tags=["ru"]
 # ## Параметры
@@ -122,17 +122,17 @@ usual = [name for name in variants if "small" not in name and "large" not in nam
 # %% [markdown] tags=["ru"]
 # ## Устройство эксперимента
 #
-# Задача, модель и оценка те же, что в [первом ноутбуке](1_position_and_mask.ipynb#Design); промпты и начальные веса тоже, кроме тех, что
-# названы выше. Варианты первого ноутбука не обучаются заново, если он записал запуск с теми же $b$ и
-# зерном. В таблице средняя длина строки кодирования и токенов $x$ в начале обучения.
+# Задача, модель и оценка те же, что в [первом ноутбуке](1_position_and_mask.ipynb#Design). Те же и промпты, и начальные веса, кроме
+# названных выше. Варианты первого ноутбука не обучаются заново, если он уже записал запуск с теми же $b$
+# и зерном. В таблице — средняя длина строки кодирования и токена $x$ после входного слоя в начале обучения.
 
 # %% [markdown] tags=["en"]
 # ## Design
 #
-# Task, model and evaluation are those of the [first notebook](1_position_and_mask.ipynb#Design), and so are prompts and initial weights but
-# for those named above. Variants of the first notebook are not trained again where it has recorded a run
-# of the same $b$ and seed. The table has the mean length of an encoding’s row and of $x$-tokens at the
-# start of training.
+# Task, model and evaluation are those of the [first notebook](1_position_and_mask.ipynb#Design). So are the prompts, and the initial weights
+# except for those named above. Variants of the first notebook are not trained again if it has already
+# recorded a run with the same $b$ and seed. The table gives the mean length of an encoding’s row and of an
+# $x$-token after the read-in at the start of training.
 
 # %%
 stack = model.LoopedTransformer(config, config.stack)
@@ -161,10 +161,10 @@ run_curves = records.tidy([run], "curves")
 report.tell_run(run)
 
 # %% [markdown] tags=["ru"]
-# При $b > 1$ обучаются ещё и варианты, которые прибавляют кодирование только на первой итерации.
+# При $b > 1$ обучаются ещё и варианты, в которых кодирование прибавляется только на первой итерации.
 
 # %% [markdown] tags=["en"]
-# With $b > 1$ the variants that add the encoding in the first iteration only are trained as well.
+# With $b > 1$ the variants that add the encoding in the first iteration only are trained too.
 
 # %%
 once = Config(ablation="5_first_iteration", **given)
@@ -185,7 +185,7 @@ report.figure(
         "— предсказание «всегда ноль».",
     },
     en={
-        "alt": "Training curves of all variants of one run",
+        "alt": "Training curves of all variants of one run, usual and changed",
         "caption": f"One run, b = {config.b}, seed {config.seed}. Training loss on the left, target error "
         "on the right. Dashed lines are variants without a mask, the dotted horizontal is the "
         "prediction “always zero”.",
@@ -223,8 +223,8 @@ by_b = report.means_by_b(
 # | A | отношение $E$ у SPE small + CM к $E$ у SPE + CM | меньше 1 |
 # | B | отношение $E$ у LPE large + CM к $E$ у LPE + CM | больше 1 |
 # | C | отношение $E$ у LPE + CM к $E$ у SPE small + CM и $E$ у LPE large + CM к $E$ у SPE + CM | меньше 1 |
-# | D | отношение $E$ с малым входным слоем к $E$ с обычным, для каждого варианта | меньше 1 |
-# | E | отношение $E$ с кодированием на первой итерации к $E$ с ним на каждой, $b > 1$ | больше 1 |
+# | D | отношение $E$ с (small read-in) к $E$ без него, для каждого обычного варианта | меньше 1 |
+# | E | SPE + CM и LPE + CM: отношение $E$ с (first iteration) к $E$ без него, $b > 1$ | больше 1 |
 
 # %% [markdown] tags=["en"]
 # ## Verdicts
@@ -237,8 +237,8 @@ by_b = report.means_by_b(
 # | A | $E$ of SPE small + CM divided by $E$ of SPE + CM | below 1 |
 # | B | $E$ of LPE large + CM divided by $E$ of LPE + CM | above 1 |
 # | C | $E$ of LPE + CM divided by $E$ of SPE small + CM, and $E$ of LPE large + CM by $E$ of SPE + CM | below 1 |
-# | D | $E$ with the small read-in divided by $E$ with the usual one, for each variant | below 1 |
-# | E | $E$ with the encoding in the first iteration divided by $E$ with it in each, $b > 1$ | above 1 |
+# | D | $E$ with (small read-in) divided by $E$ without it, for each usual variant | below 1 |
+# | E | SPE + CM and LPE + CM: $E$ with (first iteration) divided by $E$ without it, $b > 1$ | above 1 |
 
 
 # %%
@@ -270,21 +270,24 @@ results = pd.DataFrame(claims)
 # %%
 statements = {
     "A": (
-        "Уменьшенные строки SPE лучше обычных: дело хотя бы отчасти в масштабе",
-        "SPE’s rows made small beat its usual ones: scale is at least part of it",
+        "SPE + CM с малыми строками лучше обычного: дело хотя бы отчасти в масштабе",
+        "SPE + CM with small rows beats the usual one: scale is at least part of the story",
     ),
-    "B": ("LPE, начатое с таблицы SPE, хуже обычного", "LPE started at SPE’s table is worse"),
+    "B": (
+        "LPE + CM, которое начинает с таблицы SPE, хуже обычного",
+        "LPE + CM that starts from SPE’s table is worse than the usual one",
+    ),
     "C": (
-        "И при равных масштабах LPE + CM лучше SPE + CM",
-        "At equal scales LPE + CM still beats SPE + CM",
+        "И при равных масштабах LPE + CM лучше, чем SPE + CM",
+        "Even at equal scales LPE + CM beats SPE + CM",
     ),
     "D": (
-        "С малым входным слоем каждый вариант не хуже, чем с обычным",
-        "With the small read-in no variant is worse than with the usual one",
+        "С малыми начальными весами входного слоя ни один вариант не хуже, чем с обычными",
+        "With small initial read-in weights no variant is worse than with the usual ones",
     ),
     "E": (
-        "Кодирование только на первой итерации цикла хуже, чем на каждой",
-        "An encoding in the first loop iteration only is worse than in each",
+        "Прибавлять кодирование только на первой итерации цикла хуже, чем на каждой",
+        "Adding the encoding in the first loop iteration only is worse than in every one",
     ),
 }
 report.verdicts(results, statements)
@@ -295,13 +298,13 @@ report.effects("scales_effects", results)
 # %% [markdown] tags=["ru"]
 # ## Чего этот эксперимент не показывает
 #
-# - **Два масштаба — не кривая.** Испытаны только масштабы обоих кодирований, ничего между ними.
-# - **Масштаб в начале — не масштаб в конце.** Обучаемая таблица и входной слой меняются при обучении;
+# - **По двум точкам кривой не провести.** Испытаны только масштабы самих кодирований, между ними — ничего.
+# - **Масштаб в начале — не масштаб в конце.** Обучаемая таблица и входной слой меняются по ходу обучения;
 #   мы задаём лишь то, с чего они начинают.
 
 # %% [markdown] tags=["en"]
 # ## What this experiment does not show
 #
-# - **Two scales are no curve.** Only the scales of the two encodings were tried, nothing in between.
+# - **Two points make no curve.** Only the scales of the encodings themselves were tried, nothing in between.
 # - **The scale at the start is not the scale at the end.** A learned table and the read-in change in
 #   training; we only set where they start.

@@ -20,26 +20,26 @@
 # %% [markdown] tags=["ru"]
 # ## Вопрос
 #
-# До сих пор функции были линейными. Сохранится ли порядок вариантов, если взять другие классы из
+# До сих пор функции были линейными. Сохранится ли порядок вариантов на других классах функций из
 # [Garg et al. 2022](https://arxiv.org/abs/2208.01066)? Здесь мы обучаем шесть вариантов первого ноутбука
-# на каждом из четырёх классов, но в уменьшенном размере: промпты короче, шагов меньше. Поэтому сравнивать
-# эти числа можно только между собой.
+# на каждом из четырёх классов, но эксперимент уменьшен: промпты короче, шагов меньше. Поэтому с числами
+# из других глав эти числа сравнивать нельзя.
 #
-# - **linear**: линейные функции, как раньше, но в этом же размере;
-# - **sparse**: разреженные линейные: из координат $w$ отличны от нуля немногие;
+# - **linear**: линейные функции, как раньше, но в уменьшенном эксперименте;
+# - **sparse**: разреженные линейные функции: отличны от нуля лишь немногие координаты $w$;
 # - **network**: случайные двухслойные сети с ReLU;
 # - **tree**: случайные решающие деревья.
 
 # %% [markdown] tags=["en"]
 # ## The question
 #
-# So far the functions were linear. Does the order of the variants stay the same for other classes from
+# So far the functions were linear. Does the order of the variants carry over to other function classes of
 # [Garg et al. 2022](https://arxiv.org/abs/2208.01066)? Here we train the six variants of the first notebook
-# on each of four classes, but in a smaller size: shorter prompts and fewer steps. So these numbers can be
-# compared with each other only.
+# on each of four classes, but in a smaller experiment: shorter prompts and fewer steps. So these numbers
+# cannot be compared with those of the other chapters.
 #
-# - **linear**: linear functions as before, but in this size;
-# - **sparse**: sparse linear functions: few coordinates of $w$ differ from zero;
+# - **linear**: linear functions as before, but in the smaller experiment;
+# - **sparse**: sparse linear functions: only a few coordinates of $w$ differ from zero;
 # - **network**: random two-layer ReLU networks;
 # - **tree**: random decision trees.
 
@@ -51,7 +51,7 @@
 # - **A**: в каждом классе LPE с маской лучше, чем одна маска.
 # - **B**: в каждом классе LPE с маской лучше, чем SPE с маской.
 # - **C**: в каждом классе маска уменьшает ошибку LPE хотя бы вдвое.
-# - **D**: порядок вариантов почти тот же, что у линейных функций.
+# - **D**: в каждом классе порядок вариантов почти тот же, что у линейных функций.
 
 # %% [markdown] tags=["en"]
 # ## Hypotheses
@@ -61,19 +61,19 @@
 # - **A**: in every class LPE with the mask beats the mask alone.
 # - **B**: in every class LPE with the mask beats SPE with the mask.
 # - **C**: in every class the mask at least halves LPE’s error.
-# - **D**: the order of the variants is nearly that of linear functions.
+# - **D**: in every class the order of the variants is nearly that for linear functions.
 
 # %% [markdown] tags=["ru"]
 # ## Параметры
 #
-# Значения ниже — из первого ноутбука; уменьшенный размер задаёт `grids/full.yaml`, и papermill
-# подставляет его следующей ячейкой.
+# Значения ниже — из первого ноутбука; меньшие задаёт `grids/full.yaml`, и papermill подставляет их в
+# следующей ячейке.
 
 # %% [markdown] tags=["en"]
 # ## Parameters
 #
-# The values below are the first notebook’s; the smaller size stands in `grids/full.yaml`, and papermill
-# puts it into the next cell.
+# The values below are the first notebook’s; `grids/full.yaml` sets the smaller ones, and papermill puts
+# them into the next cell.
 
 # %%
 import logging
@@ -119,16 +119,16 @@ variants, n = list(config.variants), config.n_examples
 # %% [markdown] tags=["ru"]
 # ## Устройство эксперимента
 #
-# Модель, обучение и оценка те же, что в [первом ноутбуке](1_position_and_mask.ipynb#Design); координаты $x$ у всех классов одни и те же. Во
-# всех классах масштаб ответов такой, что предсказание «всегда ноль» получает в среднем 1. Вот размер этих
-# запусков:
+# Модель, обучение и оценка те же, что в [первом ноутбуке](1_position_and_mask.ipynb#Design); координаты $x$ во всех классах одни и те же.
+# Ответы в каждом классе приведены к такому масштабу, что ошибка предсказания «всегда ноль» в среднем
+# равна 1. Размер этих запусков:
 
 # %% [markdown] tags=["en"]
 # ## Design
 #
-# Model, training and evaluation are those of the [first notebook](1_position_and_mask.ipynb#Design); the coordinates $x$ are the same for all
-# classes. Answers are scaled so that the prediction “always zero” scores 1 on average in every class. This
-# is the size of these runs:
+# Model, training and evaluation are those of the [first notebook](1_position_and_mask.ipynb#Design); the coordinates $x$ are the same in all
+# classes. In each class answers are scaled so that the prediction “always zero” has an error of 1 on
+# average. The size of these runs:
 
 # %%
 sizes = {
@@ -149,14 +149,14 @@ report.table(
 # %% [markdown] tags=["ru"]
 # ## Запуск
 #
-# По запуску на класс. Законченный запуск читается из `data/`, прерванный продолжается, недостающий
+# На каждый класс — один запуск. Законченный запуск читается из `data/`, прерванный продолжается, недостающий
 # обучается.
 
 # %% [markdown] tags=["en"]
 # ## The run
 #
-# One run a class. A finished run is read from `data/`, an interrupted one is resumed, a missing one is
-# trained.
+# One run for each class. A finished run is read from `data/`, an interrupted one is resumed, a missing
+# one is trained.
 
 # %%
 for name in FUNCTION_CLASSES:
@@ -176,14 +176,14 @@ errors = pd.concat(
 )
 
 # %% [markdown] tags=["ru"]
-# К эталонным решателям первого ноутбука добавлен тот, что подходит классу: лассо для разреженных функций,
-# градиентный спуск по такой же сети, жадное дерево. Они медленные, поэтому посчитаны на меньшем числе
-# промптов и длин.
+# К эталонным решателям первого ноутбука мы добавили по одному для каждого нового класса: лассо для
+# разреженных функций, градиентный спуск по весам такой же сети для сетей, жадное дерево для деревьев.
+# Новые решатели медленные, поэтому считаем их ошибку по меньшему числу промптов и лишь для некоторых длин.
 
 # %% [markdown] tags=["en"]
-# To the reference solvers of the first notebook we add the one that fits the class: lasso for sparse
-# functions, gradient descent on the same network, a greedy tree. They are slow, so they were computed on
-# fewer prompts and lengths.
+# To the reference solvers of the first notebook we add one for each new class: lasso for sparse functions,
+# gradient descent on the weights of a network of the same kind for networks, a greedy tree for trees. The
+# new solvers are slow, so their error is computed on fewer prompts and at some lengths only.
 
 # %%
 solvers = {}
@@ -221,13 +221,13 @@ report.figure(
     "function_classes",
     draw_classes,
     ru={
-        "alt": "Ошибка шести вариантов в целевой задаче от числа примеров для четырёх классов функций",
+        "alt": "Ошибка шести вариантов в целевой задаче в зависимости от числа примеров, четыре класса функций",
         "caption": "Ошибка в целевой задаче от числа in-context примеров k для четырёх классов функций, "
         "среднее по запускам; полоса — от наименьшего значения до наибольшего. Штриховые цветные линии — "
         "варианты без маски, тонкие серые — эталонные решатели; линия, уходящая к нулю, обрывается.",
     },
     en={
-        "alt": "Target error of six variants against the number of examples for four function classes",
+        "alt": "Target error of six variants against the number of examples, four function classes",
         "caption": "Target error against the number of in-context examples k for four function classes, "
         "mean over runs; the band spans the smallest to the largest value. Dashed coloured lines are "
         "variants without a mask, thin grey ones reference solvers; a line that drops to zero is cut off.",
@@ -245,30 +245,31 @@ report.table(wide, ru=columns | {"variant": "вариант"}, en=columns)
 # ## Вердикты
 #
 # $E(v)$ — ошибка в целевой задаче у варианта $v$ при полном промпте. Усреднение и интервалы — как в [первом
-# ноутбуке](1_position_and_mask.ipynb#Verdicts); пороги наши. $\rho$ — ранговая корреляция Спирмена между ошибками шести вариантов в этом классе
-# и у линейных функций в запуске с тем же $b$ и зерном: 1, если порядок тот же, −1, если обратный.
+# ноутбуке](1_position_and_mask.ipynb#Verdicts); пороги здесь тоже наши. $\rho$ — ранговая корреляция Спирмена между ошибками шести вариантов
+# в этом классе и на линейных функциях, в запусках с одними и теми же $b$ и зерном: 1, если порядок тот же,
+# −1, если обратный.
 #
 # | пункт | что измеряем в каждом запуске | подтверждено, если |
 # |---|---|---|
 # | A | отношение $E$ у LPE + CM к $E$ у CM | меньше 1 |
 # | B | отношение $E$ у LPE + CM к $E$ у SPE + CM | меньше 1 |
 # | C | отношение $E$ у LPE + CM к $E$ у LPE | меньше 0,5 |
-# | D | корреляция $\rho$ с порядком у линейных функций | больше 0,7 |
+# | D | корреляция $\rho$, для каждого нового класса | больше 0,7 |
 
 # %% [markdown] tags=["en"]
 # ## Verdicts
 #
 # $E(v)$ is the target error of variant $v$ with the full prompt. The averaging and the intervals are those of the
-# [first notebook](1_position_and_mask.ipynb#Verdicts); the thresholds are ours. $\rho$ is Spearman’s rank correlation between the errors of the
-# six variants in this class and with linear functions in the run of the same $b$ and seed: 1 if the order
-# is the same, −1 if it is reversed.
+# [first notebook](1_position_and_mask.ipynb#Verdicts); the thresholds are ours here too. $\rho$ is Spearman’s rank correlation between the errors
+# of the six variants in this class and on linear functions, in runs with the same $b$ and seed: 1 if the
+# order is the same, −1 if it is reversed.
 #
 # | point | what is measured in every run | confirmed if |
 # |---|---|---|
 # | A | $E$ of LPE + CM divided by $E$ of CM | below 1 |
 # | B | $E$ of LPE + CM divided by $E$ of SPE + CM | below 1 |
 # | C | $E$ of LPE + CM divided by $E$ of LPE | below 0.5 |
-# | D | the correlation $\rho$ with the order for linear functions | above 0.7 |
+# | D | the correlation $\rho$, for each new class | above 0.7 |
 
 
 # %%
@@ -309,8 +310,8 @@ statements = {
         "In every class the mask at least halves LPE’s error",
     ),
     "D": (
-        "Порядок вариантов почти тот же, что у линейных функций",
-        "The order of the variants is nearly that of linear functions",
+        "В каждом классе порядок вариантов почти тот же, что у линейных функций",
+        "In every class the order of the variants is nearly that for linear functions",
     ),
 }
 report.verdicts(results, statements)
@@ -321,15 +322,15 @@ report.effects("classes_effects", results)
 # %% [markdown] tags=["ru"]
 # ## Чего этот эксперимент не показывает
 #
-# - **Размер мал.** Вариант, который за столько шагов ничему не научился, мог бы научиться позже; полного
-#   размера мы здесь не обучали.
-# - **Классы трудны по-разному.** При таком числе примеров дерево нельзя восстановить точно; сравнивать
-#   ошибки разных классов между собой нет смысла, только порядок вариантов.
+# - **Эксперимент мал.** Вариант, который за эти шаги ничему не научился, мог бы научиться позже; в полном
+#   размере мы эти классы не испытывали.
+# - **Классы трудны по-разному.** Например, дерево по столь немногим примерам точно не восстановить. Поэтому
+#   сравнивать имеет смысл не ошибки в разных классах, а порядок вариантов.
 
 # %% [markdown] tags=["en"]
 # ## What this experiment does not show
 #
-# - **The size is small.** A variant that learned nothing in so many steps might have learned later; we did
-#   not train at full size here.
-# - **Classes differ in difficulty.** With so many examples a tree cannot be recovered exactly; there is no
-#   sense in comparing errors between classes, only the order of the variants.
+# - **The experiment is small.** A variant that learned nothing in these steps might have learned later; we
+#   did not try these classes at full size.
+# - **Classes differ in difficulty.** A tree, for one, cannot be recovered exactly from so few examples. So
+#   what makes sense to compare is not the errors in different classes but the order of the variants.
