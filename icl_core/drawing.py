@@ -149,9 +149,9 @@ def draw_effects(results: pd.DataFrame, t: Callable[[str, str], str]) -> plt.Fig
 
 
 def draw_ranking(
-    full: pd.DataFrame, order: list[str], zero: float, t: Callable[[str, str], str]
+    full: pd.DataFrame, order: list[str], main_b: int, zero: float, t: Callable[[str, str], str]
 ) -> plt.Figure:
-    """A row a variant, in this order: the target error of each run, and the mean at the first b.
+    """A row a variant, in this order: the target error of each run, and their mean at main_b.
 
     full has a row a run and variant; zero is the target error of “always zero”.
     """
@@ -162,7 +162,7 @@ def draw_ranking(
             y = place + 0.5 * ((i + 0.5) / len(own) - 0.5)
             face = look["color"] if b == 1 else "white"
             ax.plot(error, y, look["marker"], color=look["color"], mfc=face, markersize=7)
-        mean = own.error[own.b == own.b.min()].mean(skipna=False)
+        mean = own.error[own.b == main_b].mean(skipna=False)
         ax.plot([mean] * 2, [place - 0.4, place + 0.4], color=look["color"], linewidth=1.5)
     ax.axvline(zero, color="grey", linewidth=0.8, linestyle=":")
     ax.set(xscale="log", yticks=range(len(order)), yticklabels=order)

@@ -60,7 +60,7 @@ full = errors[errors.k == n].merge(last_rows(curves), on=keys)
 main_b = int(full.b.mode().min())  # the one with the most recorded
 here = full[full.b == main_b]
 solvers = evaluation.reference_errors(sampler.evaluation_prompts(config), [n])
-zero = solvers[solvers.solver == "zero"].error.item()
+zero, exact = (solvers[solvers.solver == s].error.item() for s in ("zero", "least squares"))
 
 
 def ratio(first, second, rows=here):
@@ -98,12 +98,12 @@ numbers = {
 report.say(
     ru="**Ответ** (при $b$ = {b}). Из вариантов, обученных одинаково, точнее всех {best}: ошибка в "
     "целевой задаче у него {error}, у предсказания «всегда ноль» — {zero}, у метода наименьших "
-    "квадратов — 0. Отношение ошибки с каузальной маской (CM) к ошибке без неё у обучаемого кодирования "
+    "квадратов — {exact}. Отношение ошибки с каузальной маской (CM) к ошибке без неё у обучаемого кодирования "
     "(LPE) в среднем равно {lpe}, у синусоидального (SPE) — {spe}. Одна маска, без кодирования, даёт "
     "ошибку {cm}. Без маски функция потерь на обучении у SPE равна {loss}, а ошибка в целевой задаче — "
     "{alone}.",
     en="**The answer** (at $b$ = {b}). Of the variants trained alike, {best} is the most accurate: its "
-    "target error is {error}; that of the prediction “always zero” is {zero}, that of least squares 0. "
+    "target error is {error}; that of the prediction “always zero” is {zero}, that of least squares {exact}. "
     "The ratio of the error with the causal mask (CM) to the error without it is on average {lpe} for the "
     "learned encoding (LPE) and {spe} for the sinusoidal one (SPE). The mask alone, without an encoding, "
     "gives an error of {cm}. Without a mask SPE’s training loss is {loss} and its target error {alone}.",
@@ -111,6 +111,7 @@ report.say(
     b=main_b,
     best=best,
     zero=zero,
+    exact=round(exact, 9),
     **numbers,
 )
 
@@ -134,7 +135,7 @@ report.say(
 # %%
 report.figure(
     "summary",
-    lambda t: drawing.draw_ranking(full, list(order.index), zero, t),
+    lambda t: drawing.draw_ranking(full, list(order.index), main_b, zero, t),
     ru={
         "alt": "Ошибка каждого варианта в целевой задаче, по запускам, от лучшего варианта к худшему",
         "caption": "Ошибка в целевой задаче при полном промпте у вариантов, обученных одинаково: по всем "
@@ -322,14 +323,19 @@ report.table(
 # ## What is still missing
 
 # %%
+rows = []
 for ablation, recorded in runs_of.items():
     done = {(run.config.b, run.config.seed) for run in recorded}
-    missing = [pair for pair in records.planned_runs(out, ablation) if pair not in done]
-    if missing:
-        report.say(
-            ru="- {ablation}: записано запусков: {n}; не хватает ($b$, зерно): {missing}",
-            en="- {ablation}: recorded runs: {n}; missing ($b$, seed): {missing}",
-            ablation=f"[{ablation}]({ablation}.ipynb)",
-            n=len(done),
-            missing=", ".join(map(str, missing)),
-        )
+    planned = records.planned_runs(out, ablation)
+    missing = ", ".join(str(pair) for pair in planned if pair not in done)
+    if planned:
+        rows.append((f"[{ablation}]({ablation}.ipynb)", len(done), missing or report.NONE))
+report.table(
+    pd.DataFrame(rows, columns=["ablation", "done", "missing"]),
+    ru={
+        "ablation": "ноутбук",
+        "done": "записано запусков",
+        "missing": "не хватает запусков (b, зерно)",
+    },
+    en={"ablation": "notebook", "done": "recorded runs", "missing": "missing runs (b, seed)"},
+)

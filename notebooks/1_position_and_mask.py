@@ -778,8 +778,8 @@ statements = {
     "6": ("SPE почти ничего не даёт сверх маски", "SPE gains next to nothing over the mask alone"),
     "7": ("LPE добавляет примерно 8 % параметров", "LPE adds about 8% to the parameters"),
     "8": (
-        "Без кодирования хуже, без маски тоже, без обоих плохо; SPE может оказаться лучше LPE",
-        "Worse without the encoding, worse without the mask, bad without both; SPE may beat LPE",
+        "Без кодирования хуже, без маски тоже, без обоих плохо; SPE лучше LPE",
+        "Worse without the encoding, worse without the mask, bad without both; SPE beats LPE",
     ),
 }
 report.verdicts(results, statements)

@@ -485,8 +485,8 @@ statements = {
         "With a loss on the query SPE and LPE without a mask at least halve the error of “always zero”",
     ),
     "B": (
-        "Префиксная маска лучше каузальной и лучше, чем никакой",
-        "The prefix mask beats the causal one, and beats having none",
+        "Префиксная маска лучше каузальной (у LPE) и лучше, чем никакой",
+        "The prefix mask beats the causal one (for LPE), and beats having none",
     ),
     "C": (
         "Без кодирования функция потерь по запросу не помогает",

@@ -170,7 +170,8 @@ for name in FUNCTION_CLASSES:
 
 # %%
 runs = {name: records.recorded_runs(out, configs[name]) for name in FUNCTION_CLASSES}
-report.tell_recorded(runs["linear"], records.planned_runs(out, config.ablation))
+of_all = [run for recorded in runs.values() for run in recorded]
+report.tell_recorded(of_all, records.planned_runs(out, config.ablation))
 errors = pd.concat(
     [records.tidy(runs[name], "errors").assign(of=name) for name in FUNCTION_CLASSES]
 )
