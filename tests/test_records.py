@@ -12,7 +12,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from icl_core import evaluation, records, sampler
+from icl_core import evaluation, files, records, sampler
 from icl_core.config import ABLATIONS
 from icl_core.model import LoopedTransformer, variant_weights
 from icl_core.records import RecordError, find_run, read_run, recorded_runs, tidy, write_run
@@ -102,7 +102,9 @@ def test_a_record_names_the_slurm_job_that_made_it(tiny, monkeypatch, write):
     assert write(tiny()).provenance["slurm_job_id"] is None
     record = json.loads((made.folder / "config.json").read_text())
     del record["slurm_job_id"]
-    (made.folder / "config.json").write_text(json.dumps(record))
+    path = made.folder / "config.json"
+    path.write_text(json.dumps(record))
+    files.write_sums(made.folder, files.read_sums(made.folder) | {path.name: files.sha256(path)})
     assert read_run(made.folder).config == tiny(seed=1)
 
 
