@@ -87,6 +87,7 @@ given_verdicts = {
 statuses = [point["status"] for points in given_verdicts.values() for point in points]
 numbers = {
     "error": means.error[best],
+    "of": here.seed[here.variant == best].nunique(),
     "lpe": typical(ratio("LPE + CM", "LPE")),
     "spe": typical(ratio("SPE + CM", "SPE")),
     "cm": means.error["CM"],
@@ -97,13 +98,13 @@ numbers = {
 # %%
 report.say(
     ru="**Ответ** (при $b$ = {b}). Из вариантов, обученных одинаково, точнее всех {best}: ошибка в "
-    "целевой задаче у него {error}, у предсказания «всегда ноль» — {zero}, у метода наименьших "
+    "целевой задаче у него {error} (зёрен: {of}), у предсказания «всегда ноль» — {zero}, у метода наименьших "
     "квадратов — {exact}. Отношение ошибки с каузальной маской (CM) к ошибке без неё у обучаемого кодирования "
     "(LPE) в среднем равно {lpe}, у синусоидального (SPE) — {spe}. Одна маска, без кодирования, даёт "
     "ошибку {cm}. Без маски функция потерь на обучении у SPE равна {loss}, а ошибка в целевой задаче — "
     "{alone}.",
     en="**The answer** (at $b$ = {b}). Of the variants trained alike, {best} is the most accurate: its "
-    "target error is {error}; that of the prediction “always zero” is {zero}, that of least squares {exact}. "
+    "target error is {error} (seeds: {of}); that of the prediction “always zero” is {zero}, that of least squares {exact}. "
     "The ratio of the error with the causal mask (CM) to the error without it is on average {lpe} for the "
     "learned encoding (LPE) and {spe} for the sinusoidal one (SPE). The mask alone, without an encoding, "
     "gives an error of {cm}. Without a mask SPE’s training loss is {loss} and its target error {alone}.",

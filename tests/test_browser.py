@@ -166,9 +166,12 @@ def test_the_contents_of_a_phone_open_and_close(opened):
     button.click()
     expect(contents.locator("[aria-current]")).to_be_in_viewport()
     assert page.evaluate("scrollY") == 9000
-    contents.locator("a").nth(2).click()
+    link = contents.locator("a:visible").nth(2)  # chapters that are not read are folded
+    address = link.get_attribute("href")
+    link.click()
     assert not contents.is_visible() and fits(page)
-    assert contents.locator("a").nth(2).get_attribute("aria-current") == "location"
+    link = contents.locator(f"a[href='{address}']")
+    assert link.get_attribute("aria-current") == "location"
 
 
 @pytest.mark.parametrize("language", PAGES)
@@ -226,7 +229,7 @@ def test_the_first_key_leads_past_the_contents(opened):
 
 def test_keys_reach_the_boxes_that_scroll_and_pass_over_the_others(opened):
     page = opened("ru", width=390)
-    boxes = page.locator(":is(.table, .picture)")
+    boxes = page.locator(":is(.table, .picture):visible")  # a still picture may be replaced
     wide = boxes.evaluate_all("all => all.map(e => e.scrollWidth > e.clientWidth)")
     tabs = boxes.evaluate_all("all => all.map(e => e.tabIndex === 0)")
     assert tabs == wide and {True, False} == set(tabs)
