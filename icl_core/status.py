@@ -16,7 +16,7 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from icl_core import locks, places
-from icl_core.config import ABLATIONS, Config, ConfigError
+from icl_core.config import ABLATIONS, FUNCTION_CLASSES, Config, ConfigError
 
 
 def state_of(out: str, config: Config) -> tuple[str, str]:
@@ -68,12 +68,18 @@ def _progress(out: str, config: Config, who: dict) -> str:
 
 def runs_of(grid: dict) -> list[Config]:
     """Every run that the grid trains, in its order; on a CPU, as the device may not be here."""
-    return [
-        Config(ablation=ablation, b=b, seed=seed, **grid["parameters"] | {"device": "cpu"})
-        for ablation, runs in grid["ablations"].items()
-        if ablation in ABLATIONS
-        for b, seed in product(runs["b"], runs["seeds"])
-    ]
+    configs = []
+    for ablation, runs in grid["ablations"].items():
+        parameters = grid["parameters"] | runs.get("parameters", {}) | {"device": "cpu"}
+        classes = [{}]
+        if ablation == "6_function_classes":  # its notebook trains a run a class
+            classes = [{"function_class": name} for name in FUNCTION_CLASSES]
+        configs += [
+            Config(ablation=ablation, b=b, seed=seed, **parameters | of)
+            for b, seed, of in product(runs["b"], runs["seeds"], classes)
+            if ablation in ABLATIONS
+        ]
+    return configs
 
 
 def main() -> None:

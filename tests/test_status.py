@@ -160,3 +160,13 @@ def test_a_person_sees_a_bar_instead(tiny, tmp_path, monkeypatch, caplog):
     run(tiny(variants=("CM",)), str(tmp_path))
     assert re.search(r"b1-seed0, CM: .*30/40 \[.*<.*loss [\d.]+, target error", seen.getvalue())
     assert caplog.records == []
+
+
+def test_an_ablation_may_have_parameters_of_its_own_and_runs_of_every_function_class():
+    own = {"b": [1], "seeds": [0, 1], "parameters": {"steps": 20, "log_every": 5}}
+    other = {"b": [1], "seeds": [0]}
+    ablations = {"6_function_classes": own, "1_position_and_mask": other}
+    runs = status.runs_of({"out": ".", "ablations": ablations, "parameters": {"d": 3}})
+    assert [run.steps for run in runs] == [20] * 8 + [10_000] and {run.d for run in runs} == {3}
+    names = ["", "-sparse", "-network", "-tree"]
+    assert [run.name for run in runs[:4]] == [f"b1-seed0{name}" for name in names]
