@@ -1,12 +1,12 @@
 """Recorded weights where they were not trained: other lengths, loop iterations, distributions.
 
-Nothing is trained here. Every measurement asks the same queries, so that ratios are paired. A
-prompt's error is divided by d and by the scale that its distribution
-gives to answers, so that the zero predictor scores 1 everywhere.
+Nothing is trained here, and what is measured once is kept beside the run. Every measurement asks
+the same queries, so that ratios are paired. A prompt's error is divided by d and by the scale that
+its distribution gives to answers, so that the zero predictor scores 1 everywhere.
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
 from typing import NamedTuple
 
@@ -134,13 +134,33 @@ def measure(model: LoopedTransformer, config: Config) -> pd.DataFrame:
 
 def measured(run: records.Run) -> pd.DataFrame:
     """The measurements of a recorded run: read if they are recorded, else made and recorded."""
-    found = records.read_measurements(run, COLUMNS)
+    return _once(run, "elsewhere.csv", COLUMNS, lambda model: measure(model, run.config))
+
+
+def query_shares(run: records.Run) -> pd.DataFrame:
+    """Rows (variant, share), evaluation.query_share on full prompts: read, or made and recorded."""
+
+    def share(model: LoopedTransformer) -> pd.DataFrame:
+        prompts = sampler.evaluation_prompts(run.config).first(N_PROMPTS)
+        rows = zip((v.name for v in model.variants), evaluation.query_share(model, prompts))
+        return pd.DataFrame(rows, columns=["variant", "share"])
+
+    return _once(run, "shares.csv", ["variant", "share"], share)
+
+
+def _once(
+    run: records.Run,
+    name: str,
+    columns: list[str],
+    deed: Callable[[LoopedTransformer], pd.DataFrame],
+) -> pd.DataFrame:
+    """The table of that name in the run's folder, made there of its variants one by one."""
+    found = records.read_measurements(run, name, columns)
     if found is None:
         with training.one_thread(run.config):
             tables = [
-                measure(training.recorded_model(run, (name,)), run.config)
-                for name in run.config.variants
+                deed(training.recorded_model(run, (variant,))) for variant in run.config.variants
             ]
-        records.write_measurements(run, pd.concat(tables))
-        found = records.read_measurements(run, COLUMNS)
+        records.write_measurements(run, name, pd.concat(tables))
+        found = records.read_measurements(run, name, columns)
     return found

@@ -34,7 +34,6 @@ COLUMNS = {
     "leak.csv": ["variant", "step", "loop", "layer", "head", "weight"],
 }
 LATER = ("leak.csv",)  # the first run was recorded without it
-MEASUREMENTS = "elsewhere.csv"
 RESTORE = "Take it from git or a copy, or remove the folder by hand to train the run anew"
 FILES = ("config.json", "curves.csv", "errors.csv", "weights.safetensors", SUMS)
 
@@ -209,13 +208,14 @@ def taken_over(out: str, config: Config) -> dict[str, Run]:
     return found
 
 
-def read_measurements(run: Run, columns: list[str]) -> pd.DataFrame | None:
-    """What was measured on a run's weights; None if nothing was, or a kill came between.
+def read_measurements(run: Run, name: str, columns: list[str]) -> pd.DataFrame | None:
+    """A table measured on a run's weights; None if there is none, or a kill came between.
 
-    The table counts from its line in SHA256SUMS on. Raises RecordError if it is not that table.
+    name: the file's, in the run's folder. The table counts from its line in SHA256SUMS on. Raises
+    RecordError if it is not that table.
     """
-    path = run.folder / MEASUREMENTS
-    expected = read_sums(run.folder).get(MEASUREMENTS)
+    path = run.folder / name
+    expected = read_sums(run.folder).get(name)
     if expected is None or not path.exists():
         return None
     if sha256(path) != expected:
@@ -226,12 +226,10 @@ def read_measurements(run: Run, columns: list[str]) -> pd.DataFrame | None:
     return table
 
 
-def write_measurements(run: Run, table: pd.DataFrame) -> None:
+def write_measurements(run: Run, name: str, table: pd.DataFrame) -> None:
     """Adds what was measured on a run's weights to its folder, then its line to SHA256SUMS."""
-    rows = table.to_csv(index=False, float_format="%.9g", na_rep="nan")
-    write_whole(run.folder / MEASUREMENTS, rows)
-    added = {MEASUREMENTS: sha256(run.folder / MEASUREMENTS)}
-    write_sums(run.folder, read_sums(run.folder) | added)
+    write_whole(run.folder / name, table.to_csv(index=False, float_format="%.9g", na_rep="nan"))
+    write_sums(run.folder, read_sums(run.folder) | {name: sha256(run.folder / name)})
 
 
 def recorded_runs(out: str, config: Config) -> list[Run]:

@@ -122,7 +122,17 @@ import logging
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from icl_core import drawing, encodings, evaluation, model, records, report, sampler, training
+from icl_core import (
+    drawing,
+    encodings,
+    evaluation,
+    generalisation,
+    model,
+    records,
+    report,
+    sampler,
+    training,
+)
 from icl_core.attention_figure import explorer
 from icl_core.config import Config, notebook_parameters
 from icl_core.verdicts import claim, instability, last_rows, per_run
@@ -583,15 +593,12 @@ explorer(
 # tokens, the share is about $1 / (n + 1)$; if every example makes it more precise, less.
 
 # %%
-some = prompts.first(256)
-shares = [
-    (r.config.b, r.config.seed, *pair)
-    for r in runs
-    for pair in zip(r.config.variants, evaluation.query_share(training.recorded_model(r), some))
-]
+shares = pd.concat(
+    [generalisation.query_shares(r).assign(b=r.config.b, seed=r.config.seed) for r in runs]
+)
 keys = ["b", "seed", "variant"]
 full = errors[errors.k == config.n_examples].merge(last_rows(curves), on=keys)
-full = full.merge(pd.DataFrame(shares, columns=[*keys, "share"]), on=keys)
+full = full.merge(shares, on=keys)
 shorter = errors[errors.k == config.n_examples - 1].rename(columns={"error": "shorter"})
 full = full.merge(shorter[[*keys, "shorter"]], on=keys)
 

@@ -592,21 +592,21 @@ def test_measurements_count_from_their_checksum_on(undisturbed, tmp_path, monkey
     """A kill between the two files leaves a run that is not measured, not one measured in part."""
     folder = tmp_path / undisturbed.folder.parent.name / undisturbed.folder.name
     shutil.copytree(undisturbed.folder, folder)
-    measured, columns = records.read_run(folder), ["variant", "error"]
+    measured, name, columns = records.read_run(folder), "elsewhere.csv", ["variant", "error"]
     table = undisturbed.errors[["variant", "error"]]
     with monkeypatch.context() as patch:
         patch.setattr(records, "write_sums", stop)
         with pytest.raises(StoppedError):
-            records.write_measurements(measured, table)
-    assert records.read_measurements(measured, columns) is None
-    records.write_measurements(measured, table)
-    assert len(records.read_measurements(measured, columns)) == len(table)
+            records.write_measurements(measured, name, table)
+    assert records.read_measurements(measured, name, columns) is None
+    records.write_measurements(measured, name, table)
+    assert len(records.read_measurements(measured, name, columns)) == len(table)
     assert records.read_run(folder).config == measured.config
-    damage(folder / records.MEASUREMENTS, 0)
+    damage(folder / name, 0)
     with pytest.raises(records.RecordError, match=r"elsewhere\.csv is not the file"):
-        records.read_measurements(measured, columns)
-    (folder / records.MEASUREMENTS).unlink()
-    assert records.read_measurements(measured, columns) is None
+        records.read_measurements(measured, name, columns)
+    (folder / name).unlink()
+    assert records.read_measurements(measured, name, columns) is None
 
 
 # Records from elsewhere.

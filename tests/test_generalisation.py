@@ -110,14 +110,25 @@ def test_measurements_are_made_once_and_go_with_their_run(tiny, tmp_path, monkey
     """From the recorded weights; a table of other variants is refused, not mended."""
     run = training.run(tiny(), str(tmp_path))
     first = generalisation.measured(run)
-    path = run.folder / records.MEASUREMENTS
+    path = run.folder / "elsewhere.csv"
     assert {p.name for p in run.folder.iterdir()} == {*records.FILES, *records.LATER, path.name}
     monkeypatch.setattr(generalisation, "measure", None)
     pd.testing.assert_frame_equal(generalisation.measured(run), first)
     assert set(first.extension) == {"", "zeros", "interpolated"}
-    records.write_measurements(run, first[first.variant == "CM"])
+    records.write_measurements(run, path.name, first[first.variant == "CM"])
     with pytest.raises(records.RecordError, match="is not a complete table"):
         generalisation.measured(run)
+
+
+def test_the_querys_shares_are_kept_beside_the_run(tiny, tmp_path, monkeypatch):
+    """A report over a thousand runs reads them; it does not ask a thousand models."""
+    run = training.run(tiny(), str(tmp_path))
+    first = generalisation.query_shares(run)
+    prompts = sampler.evaluation_prompts(run.config)
+    anew = evaluation.query_share(training.recorded_model(run), prompts)
+    assert dict(zip(first.variant, first.share)) == pytest.approx(dict(zip(("CM", "LPE"), anew)))
+    monkeypatch.setattr(training, "recorded_model", None)
+    pd.testing.assert_frame_equal(generalisation.query_shares(run), first)
 
 
 def test_a_diverged_variant_is_measured_as_not_a_number(tiny, tmp_path, monkeypatch):
