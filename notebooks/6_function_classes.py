@@ -80,6 +80,7 @@ import logging
 
 import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib.ticker import MaxNLocator
 
 from icl_core import drawing, evaluation, records, report, sampler, training
 from icl_core.config import FUNCTION_CLASSES, Config, notebook_parameters
@@ -200,14 +201,17 @@ for name, own in configs.items():
 
 # %%
 def draw_classes(t):
-    figure, axes = plt.subplots(2, 2, figsize=(12, 8), sharex=True, sharey=True)
+    figure, axes = plt.subplots(2, 2, figsize=(10, 8), sharex=True, sharey=True)
+    finite = [1, *errors.error[errors.error < float("inf")]]  # 1 if every variant has diverged
+    limits = (min(finite) / 3, max(4, 1.3 * max(finite)))
     for ax, name in zip(axes.flat, FUNCTION_CLASSES):
         drawing.draw_lines(ax, errors[errors.of == name], "k", "error", variants)
         own = solvers[name]
-        drawing.draw_solvers(ax, own[own.error > 1e-3], t)
-        ax.set(title=name, yscale="log")
+        drawing.draw_solvers(ax, own[own.error > limits[0]], t)
+        ax.set(title=name, yscale="log", ylim=limits)
     for ax in axes[1]:
         ax.set_xlabel(t("число in-context примеров k", "in-context examples k"))
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     for ax in axes[:, 0]:
         ax.set_ylabel(t("квадрат ошибки / d", "squared error / d"))
     handles = {}
@@ -225,13 +229,13 @@ report.figure(
         "alt": "Ошибка шести вариантов в целевой задаче в зависимости от числа примеров, четыре класса функций",
         "caption": "Ошибка в целевой задаче от числа in-context примеров k для четырёх классов функций, "
         "среднее по запускам; полоса — от наименьшего значения до наибольшего. Штриховые цветные линии — "
-        "варианты без маски, тонкие серые — эталонные решатели; линия, уходящая к нулю, обрывается.",
+        "варианты без маски, тонкие серые — эталонные решатели; линия, уходящая за край, обрывается.",
     },
     en={
         "alt": "Target error of six variants against the number of examples, four function classes",
         "caption": "Target error against the number of in-context examples k for four function classes, "
         "mean over runs; the band spans the smallest to the largest value. Dashed coloured lines are "
-        "variants without a mask, thin grey ones reference solvers; a line that drops to zero is cut off.",
+        "variants without a mask, thin grey ones reference solvers; a line that leaves the panel is cut off.",
     },
 )
 
