@@ -59,8 +59,9 @@ VARIANTS = {
     variant.name: variant
     for variant in (Variant(e, m, **c) for e, m, c in product(ENCODINGS, MASKS, CHANGES))
 }
+SIX = ("SPE + CM", "LPE + CM", "CM", "SPE", "LPE", "none")  # the source text's
 ABLATIONS = {
-    "1_position_and_mask": ("SPE + CM", "LPE + CM", "CM", "SPE", "LPE", "none"),
+    "1_position_and_mask": SIX,
     "2_two_token_encoding": (
         *("TPE + CM", "TPE", "CM", "SPE + CM", "LPE + CM"),
         *("pair + CM", "pair", "pair + TPE + CM", "pair + TPE"),
@@ -85,7 +86,7 @@ ABLATIONS = {
         *("SPE + CM (first iteration)", "LPE + CM (first iteration)"),
         *("SPE (first iteration)", "LPE (first iteration)"),
     ),
-    "6_function_classes": ("SPE + CM", "LPE + CM", "CM", "SPE", "LPE", "none"),
+    "6_function_classes": SIX,
 }
 
 Count = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]

@@ -97,7 +97,7 @@ def iteration_errors(model: LoopedTransformer, prompts: Prompts, loops: int) -> 
     """(V, T, B): the target error after each iteration 1 … loops, from one pass."""
     chunks = [
         (model(tokens, QUERY, loops)[..., 0] - answers[:, -1]).square() / tokens.shape[-1]
-        for tokens, answers in zip(prompts.tokens.split(64), prompts.answers.split(64))
+        for tokens, answers in zip(*(part.split(evaluation.CHUNK) for part in prompts))
     ]
     return torch.cat(chunks, dim=-1).transpose(0, 1).double().numpy()
 
