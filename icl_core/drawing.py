@@ -8,8 +8,12 @@ import math
 from collections.abc import Callable
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import seaborn as sns
+from sklearn.isotonic import isotonic_regression
+
+from icl_core.verdicts import typical
 
 _COLOURS = sns.color_palette("colorblind").as_hex()
 # The same colour, marker and dash for the same variant everywhere; dashed is without a mask,
@@ -37,6 +41,7 @@ STYLE = {
     "SPE + PM": dict(color="#7a4b00", marker="d", linestyle="-."),
     "LPE + PM": dict(color="#003a63", marker="H", linestyle="-."),
 }
+NAME_HEIGHT = 0.17  # inches that a line's name takes
 # The Russian name and the dash of every reference solver, which are all grey.
 SOLVERS = {
     "least squares": ("метод наименьших квадратов", (0, (1, 1))),
@@ -58,15 +63,50 @@ def style(variant: str) -> dict:
 def draw_lines(
     axes: plt.Axes, frame: pd.DataFrame, x: str, y: str, variants: list[str], markers: int = 8
 ) -> None:
-    """A line a variant: the mean over runs of y against x, in a band from least to largest."""
+    """A line a variant: y's geometric mean over runs against x, in a band from least to largest."""
     for variant in variants:
         own = frame[frame.variant == variant].groupby(x)[y]
-        mean, low, high = own.mean(skipna=False), own.min(), own.max()
+        mean, low, high = own.agg(typical), own.min(), own.max()
         every = max(1, len(mean) // markers)
         axes.plot(mean.index, mean, label=variant, markevery=every, markersize=5, **style(variant))
         if own.size().max() > 1:
             colour = style(variant)["color"]
             axes.fill_between(mean.index, low, high, color=colour, alpha=0.15, linewidth=0)
+
+
+def name_lines(axes: plt.Axes) -> None:
+    """Writes the name of every line drawn so far at its right end, no two names on each other.
+
+    To be called once the scales are set. A line without a finite value stays without a name.
+    """
+    axes.get_ylim()  # settles the limits, which the places depend on
+    to_axes = axes.transData + axes.transAxes.inverted()
+    ends = {}
+    for line in axes.lines:
+        points = line.get_xydata()
+        points = points[np.isfinite(points).all(axis=1)]
+        if len(points) and not line.get_label().startswith("_"):
+            ends[line] = points[-1]
+    if not ends:
+        return
+    lines = sorted(ends, key=lambda line: ends[line][1])
+    wanted = np.array([to_axes.transform(ends[line])[1] for line in lines])
+    # The places nearest to the ends that keep a name's height apart: an isotonic regression.
+    apart = NAME_HEIGHT / (0.8 * axes.figure.get_figheight()) * np.arange(len(lines))
+    room = 1 - apart[-1]
+    places = isotonic_regression(wanted - apart, y_min=min(0, room), y_max=max(0, room)) + apart
+    for line, place in zip(lines, places):
+        axes.annotate(
+            line.get_label(),
+            ends[line],
+            (1.01, place),
+            textcoords="axes fraction",
+            va="center",
+            fontsize="small",
+            arrowprops=dict(
+                arrowstyle="-", color=line.get_color(), linewidth=0.8, relpos=(0, 0.5), shrinkB=0
+            ),
+        )
 
 
 def draw_solvers(axes: plt.Axes, errors: pd.DataFrame, t: Callable[[str, str], str]) -> None:
@@ -107,7 +147,8 @@ def draw_losses(
         ax.axhline(level, color="grey", linewidth=0.8, linestyle=":")
         ax.set(title=title, xlabel=t("шаг", "step"), yscale="log")
     axes[0].set_ylabel(t("квадрат ошибки / d", "squared error / d"))
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center")
+    for ax in axes:  # now that both have their common scale
+        name_lines(ax)
     return figure
 
 
@@ -119,12 +160,14 @@ def draw_performance(
     finite = [1, *errors.error[errors.error < math.inf]]  # 1 if every variant has diverged
     lowest, highest, n = min(finite) / 3, max(4, 1.3 * max(finite)), errors.k.max()
     draw_lines(axes[0], errors, "k", "error", variants)
-    draw_solvers(axes[0], solvers[solvers.error > lowest], t)
-    draw_points(axes[1], errors[errors.k == n], "error", variants)
     axes[0].set(yscale="log", xlabel=t("число in-context примеров k", "in-context examples k"))
     axes[0].set(ylim=(lowest, highest), ylabel=t("квадрат ошибки / d", "squared error / d"))
+    name_lines(axes[0])
+    named = len(axes[0].lines)
+    draw_solvers(axes[0], solvers[solvers.error > lowest], t)
+    draw_points(axes[1], errors[errors.k == n], "error", variants)
     axes[1].set_title(t(f"k = {n}, по запускам", f"k = {n}, by run"))
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center")
+    figure.legend(handles=axes[0].lines[named:], loc="outside lower center", ncols=5)
     return figure
 
 
@@ -151,7 +194,7 @@ def draw_effects(results: pd.DataFrame, t: Callable[[str, str], str]) -> plt.Fig
 def draw_ranking(
     full: pd.DataFrame, order: list[str], main_b: int, zero: float, t: Callable[[str, str], str]
 ) -> plt.Figure:
-    """A row a variant, in this order: the target error of each run, and their mean at main_b.
+    """A row a variant, in this order: each run's target error, their geometric mean at main_b.
 
     full has a row a run and variant; zero is the target error of “always zero”.
     """
@@ -162,7 +205,7 @@ def draw_ranking(
             y = place + 0.5 * ((i + 0.5) / len(own) - 0.5)
             face = look["color"] if b == 1 else "white"
             ax.plot(error, y, look["marker"], color=look["color"], mfc=face, markersize=7)
-        mean = own.error[own.b == main_b].mean(skipna=False)
+        mean = typical(own.error[own.b == main_b])
         ax.plot([mean] * 2, [place - 0.4, place + 0.4], color=look["color"], linewidth=1.5)
     ax.axvline(zero, color="grey", linewidth=0.8, linestyle=":")
     ax.set(xscale="log", yticks=range(len(order)), yticklabels=order)

@@ -47,7 +47,7 @@ class Linear(nn.Module):
         """The same for one variant, x: (1, B, L, in), as a convolution of 1 × 1.
 
         On a CPU torch leaves it to oneDNN, which has AVX-512 kernels for AMD too; those of MKL,
-        behind baddbmm, are for Intel alone and take twice the time here.
+        behind baddbmm, are for Intel alone and take twice the time on AMD.
         """
         images = x.contiguous().squeeze(0).unsqueeze(1).permute(0, 3, 1, 2)  # (B, in, 1, L)
         kernel = self.weight.squeeze(0).t().unsqueeze(-1).unsqueeze(-1)  # (out, in, 1, 1)

@@ -15,10 +15,10 @@ import nbformat
 import pandas as pd
 import seaborn as sns
 from IPython.display import SVG, Markdown, display
-from matplotlib.ticker import ScalarFormatter
+from matplotlib.ticker import LogFormatter, LogLocator, NullFormatter, ScalarFormatter
 
 from icl_core import drawing, records
-from icl_core.verdicts import overall
+from icl_core.verdicts import overall, typical
 
 LANGUAGES = ("ru", "en")
 STATUSES = {
@@ -104,8 +104,7 @@ def figure(
     for language, words in zip(LANGUAGES, (ru, en)):
         with sns.axes_style("ticks"), plt.rc_context(THEME):
             drawn = draw(lambda *both: both[LANGUAGES.index(language)])  # noqa: B023
-            if language == "ru":
-                _decimal_comma(drawn)
+            _readable_ticks(drawn, language)
             svg = io.StringIO()
             drawn.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
             plt.close(drawn)
@@ -115,11 +114,23 @@ def figure(
         display(Markdown(f"*{words['caption']}*"), metadata=caption)
 
 
-def _decimal_comma(drawn: plt.Figure) -> None:
+def _readable_ticks(drawn: plt.Figure, language: str) -> None:
+    """Numbers at the ticks as in the text; on a log axis 1, 2 and 5 of each decade, if few."""
+
+    def words(value: float, _) -> str:
+        return number(round(value, 6) if abs(value) > 1e-3 else value, language)
+
     for axes in drawn.axes:
+        axes.get_xlim(), axes.get_ylim()  # settles the limits
         for axis, scale in ((axes.xaxis, axes.get_xscale()), (axes.yaxis, axes.get_yscale())):
-            if scale == "linear" and isinstance(axis.get_major_formatter(), ScalarFormatter):
-                axis.set_major_formatter(lambda value, _: number(round(value, 6), "ru"))
+            low, high = sorted(axis.get_view_interval())
+            if scale == "log" and isinstance(axis.get_major_formatter(), LogFormatter):
+                subs = (1, 2, 5) if high / low < 500 else (1,)
+                axis.set_major_locator(LogLocator(subs=subs, numticks=20))
+                axis.set_minor_formatter(NullFormatter())
+                axis.set_major_formatter(words)
+            elif scale == "linear" and isinstance(axis.get_major_formatter(), ScalarFormatter):
+                axis.set_major_formatter(words)
 
 
 def tell_run(run: records.Run) -> None:
@@ -128,7 +139,7 @@ def tell_run(run: records.Run) -> None:
     taken = [f"{name} ({origin})" for name, origin in made.get("taken_over", {}).items()]
     say(
         ru="Запуск: $b$ = {b}, зерно {seed}, класс функций {of}, шагов: {steps}. Обучение "
-        "заняло {hours} ч на устройстве {device}; шагов в секунду у всех вариантов вместе: "
+        "заняло {hours} ч на устройстве {device}; шагов в секунду у всех вариантов вместе: "
         "{speed}. Варианты, взятые из других запусков: {taken}. Разошедшиеся варианты: {diverged}.",
         en="The run: $b$ = {b}, seed {seed}, function class {of}, steps: {steps}. Training took "
         "{hours} h on {device}; steps per second of all variants together: {speed}. Variants "
@@ -166,12 +177,12 @@ def tell_recorded(runs: list[records.Run], planned: list[tuple[int, int]]) -> No
 
 
 def means_by_b(full: pd.DataFrame, ru: dict[str, str], en: dict[str, str]) -> pd.DataFrame:
-    """Emits the means over the runs of one b, best variant first, and returns them.
+    """Emits the geometric means over the runs of one b, best variant first, and returns them.
 
     full has a row a run and variant; ru and en name its columns to be shown, target error among
     them as "error". A mean is nan, and comes last, where a run of the variant has diverged.
     """
-    means = full.groupby(["b", "variant"])[list(ru)].agg(lambda own: own.mean(skipna=False))
+    means = full.groupby(["b", "variant"])[list(ru)].agg(typical)
     means = means.reset_index().sort_values(["b", "error"])
     means["runs"] = means.b.map(full.groupby("b").seed.nunique())
     table(
@@ -183,7 +194,7 @@ def means_by_b(full: pd.DataFrame, ru: dict[str, str], en: dict[str, str]) -> pd
 
 
 def verdicts(results: pd.DataFrame, statements: dict[str, tuple[str, str]]) -> None:
-    """Emits a row a claim (threshold, mean, interval, verdict), then a row a point as a whole.
+    """Emits a row a claim: threshold, mean, interval, verdict; then a row a point as a whole.
 
     statements: point -> what it states, in Russian and in English. The second table carries its
     content in its metadata, for verdicts_of.
@@ -192,6 +203,7 @@ def verdicts(results: pd.DataFrame, statements: dict[str, tuple[str, str]]) -> N
         threshold=[_threshold(row) for row in results.itertuples()],
         verdict=[STATUSES[status] for status in results.status],
         over=[", ".join(map(str, b)) for b in results.b],
+        support=[f"{row.agree} / {row.seeds}" if row.b else "" for row in results.itertuples()],
     )
     names = {
         "point": ("пункт", "point"),
@@ -201,7 +213,7 @@ def verdicts(results: pd.DataFrame, statements: dict[str, tuple[str, str]]) -> N
         "low": ("от", "from"),
         "high": ("до", "to"),
         "over": ("b", "b"),
-        "seeds": ("зёрна", "seeds"),
+        "support": ("зёрна: за / всего", "seeds: for / all"),
         "verdict": ("вердикт", "verdict"),
     }
     ru, en = ({column: both[i] for column, both in names.items()} for i in (0, 1))
@@ -214,9 +226,18 @@ def verdicts(results: pd.DataFrame, statements: dict[str, tuple[str, str]]) -> N
     )
     points = []
     for point, status in overall(results).items():
-        own = results[(results.point == point) & (results.status == status)].iloc[0]
-        claimed = dict(zip(LANGUAGES, statements[point]))
-        points.append({"point": point, "claim": claimed, "status": status, **_decisive(own)})
+        own = results[results.point == point]
+        points.append(
+            {
+                "point": point,
+                "claim": dict(zip(LANGUAGES, statements[point])),
+                "status": status,
+                "parts": len(own),
+                "confirmed": int((own.status == "confirmed").sum()),
+                "seeds": int(own.seeds.min()),
+                **_decisive(own[own.status == status].iloc[0]),
+            }
+        )
     table(
         pd.DataFrame(points).assign(verdict=[STATUSES[point["status"]] for point in points]),
         ru={"point": "пункт", "claim": "утверждение", "verdict": "вердикт"},
@@ -249,16 +270,18 @@ def effects(name: str, results: pd.DataFrame) -> None:
         lambda t: drawing.draw_effects(results, t),
         ru={
             "alt": "Величины из таблицы вердиктов с интервалами и порогами, для каждого b отдельно",
-            "caption": "Строка — величина из таблицы вердиктов; показаны только те, что "
-            "усредняются геометрически. Точка — среднее по зёрнам, отрезок — его 95-процентный "
+            "caption": "Строка — величина из таблицы вердиктов этой главы; разности и "
+            "корреляции, которые на логарифмическую ось не ложатся, опущены. Точка — среднее "
+            "геометрическое по зёрнам, отрезок — его 95-процентный "
             "доверительный интервал; если зерно одно, отрезка нет. Закрашенные точки — b = 1, "
             "полые — b > 1. Вертикальная черта — порог, стрелка указывает в ту сторону, где "
             "утверждение верно.",
         },
         en={
             "alt": "Quantities of the table of verdicts with intervals and thresholds, for each b",
-            "caption": "A row is a quantity from the table of verdicts; only those averaged "
-            "geometrically are shown. A point is the mean over seeds, a bar its 95% confidence "
+            "caption": "A row is a quantity from this chapter’s table of verdicts; differences "
+            "and correlations, which do not fit a logarithmic axis, are left out. A point is the "
+            "geometric mean over seeds, a bar its 95% confidence "
             "interval; a single seed has no bar. Filled points are b = 1, open ones b > 1. The "
             "vertical line is the threshold, the arrow points to where the claim is true.",
         },

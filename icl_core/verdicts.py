@@ -8,6 +8,7 @@ import pandas as pd
 from icl_core.evaluation import interval_over_seeds
 
 WORST_FIRST = ("not confirmed", "open", "confirmed")
+FEWEST = 3  # seeds that a verdict takes (our choice): an interval over two turns with the third
 
 
 class Verdict(NamedTuple):
@@ -18,6 +19,7 @@ class Verdict(NamedTuple):
     high: float
     b: tuple[int, ...]  # averaged over within a seed
     seeds: int
+    agree: int  # of them, those whose own value is on the claimed side
     status: str  # confirmed | not confirmed | open
 
 
@@ -34,8 +36,8 @@ def judge(
     over b first, and the interval is over seeds. Only those b count that have every seed of the
     best covered b, and of the seeds those that every such b has. Confirmed when the whole
     interval lies on the claimed side, not confirmed when all of it lies on the other, open
-    otherwise: below two seeds there is no interval, nor is there one where a run diverged.
-    geometric takes means and intervals of logarithms, as ratios want it.
+    otherwise: with fewer than FEWEST seeds, and where a run diverged. geometric takes means and
+    intervals of logarithms, as ratios want it.
     """
     values = np.log(values) if geometric else values
     seeds = {b: set(own.index.get_level_values("seed")) for b, own in values.groupby("b")}
@@ -45,12 +47,15 @@ def judge(
     values = values.mean(axis=1, skipna=False)
     interval = interval_over_seeds(values)
     value, low, high = np.exp(interval) if geometric else interval
+    values = np.exp(values) if geometric else values
     if above is not None:
-        confirmed, refuted = low > above, high < above
+        confirmed, refuted, agree = low > above, high < above, values > above
     else:
-        confirmed, refuted = high < below, low > below
-    status = "confirmed" if confirmed else "not confirmed" if refuted else "open"
-    return Verdict(float(value), float(low), float(high), counted, len(values), status)
+        confirmed, refuted, agree = high < below, low > below, values < below
+    decided = "confirmed" if confirmed else "not confirmed" if refuted else "open"
+    status = decided if len(values) >= FEWEST else "open"
+    numbers = float(value), float(low), float(high)
+    return Verdict(*numbers, counted, len(values), int(agree.sum()), status)
 
 
 def claim(
@@ -64,12 +69,22 @@ def claim(
 ) -> dict:
     """A row of results: the claim's point and quantity, its threshold, and what judge makes of it.
 
-    by_b holds the same judgement for each b alone: how far b changes the effect.
+    by_b holds the same judgement for each b alone: how far b changes the effect. Where one of them
+    contradicts the verdict over all b, the claim is open.
     """
     side = {"above": above, "below": below, "geometric": geometric}
     row = {"point": point, "quantity": quantity, "above": above, "below": below}
     row["by_b"] = {b: judge(own, **side) for b, own in values.groupby("b")}
-    return row | {"geometric": geometric} | judge(values, **side)._asdict()
+    verdict = judge(values, **side)
+    statuses = {verdict.status, *(own.status for own in row["by_b"].values())}
+    if {"confirmed", "not confirmed"} <= statuses:
+        verdict = verdict._replace(status="open")
+    return row | {"geometric": geometric} | verdict._asdict()
+
+
+def typical(values: pd.Series) -> float:
+    """The geometric mean, as errors of runs want it; nan where one of them is (a run diverged)."""
+    return float(np.exp(np.log(values).mean(skipna=False)))
 
 
 def per_run(table: pd.DataFrame, variant: str, column: str) -> pd.Series:

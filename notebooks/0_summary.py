@@ -31,12 +31,13 @@
 
 # %%
 import logging
+import math
 
 import pandas as pd
 
-from icl_core import drawing, evaluation, model, records, report, sampler
+from icl_core import drawing, evaluation, generalisation, model, records, report, sampler
 from icl_core.config import ABLATIONS, VARIANTS, Config, Variant, notebook_parameters
-from icl_core.verdicts import claim, last_rows, per_run
+from icl_core.verdicts import FEWEST, claim, last_rows, per_run, typical
 
 logging.basicConfig(format="%(asctime)s %(message)s")
 
@@ -59,8 +60,8 @@ errors = records.tidy(runs, "errors").drop_duplicates([*keys, "k"])
 full = errors[errors.k == n].merge(last_rows(curves), on=keys)
 main_b = int(full.b.mode().min())  # the one with the most recorded
 here = full[full.b == main_b]
-solvers = evaluation.reference_errors(sampler.evaluation_prompts(config), [n])
-zero, exact = (solvers[solvers.solver == s].error.item() for s in ("zero", "least squares"))
+solvers = evaluation.reference_errors(sampler.evaluation_prompts(config), [n - 1, n])
+zero_shorter, zero = solvers[solvers.solver == "zero"].error
 
 
 def ratio(first, second, rows=here):
@@ -70,117 +71,202 @@ def ratio(first, second, rows=here):
     return one[common] / other[common]
 
 
-def typical(values):
-    return claim("", "", values, below=1)["value"]
+# %%
+def interval(point, language):
+    """The mean, and in brackets the interval if there is one."""
+    mean, low, high = (
+        report.number(math.nan if point[key] is None else point[key], language, digits=2)
+        for key in ("value", "low", "high")
+    )
+    comma = {"ru": ";", "en": ","}[language]
+    return mean if "—" in (low, high) else f"{mean}\u00a0[{low}{comma}\u00a0{high}]"
+
+
+def compared(first, second):
+    """E(first) / E(second) with its interval, in each language."""
+    found = claim("", "", ratio(first, second), below=1)
+    return {language: interval(found, language) for language in report.LANGUAGES}
 
 
 # %%
 alike = [name for name, v in VARIANTS.items() if v == Variant(v.encoding, v.mask)]
-alike = [name for name in alike if name in set(here.variant)]
-order = pd.Series({name: typical(ratio(name, "LPE + CM")) for name in alike}).sort_values()
-best = order.index[0]
-means = here.groupby("variant")[["error", "training_loss"]].agg(lambda own: own.mean(skipna=False))
+means = here[here.variant.isin(alike)].groupby("variant")[["error", "training_loss"]].agg(typical)
+means = means.sort_values("error")
+seeds = here.groupby("variant").seed.nunique()[means.index]
+best, second = means.index[seeds == seeds.max()][:2]  # of those with every seed
 given_verdicts = {
     path.stem: report.verdicts_of(path)
     for path in sorted((records.root_folder(out) / "notebooks").glob("*.ipynb"))
 }
-statuses = [point["status"] for points in given_verdicts.values() for point in points]
+points = [point for own in given_verdicts.values() for point in own]
+statuses = [point["status"] for point in points]
+
+# %%
+report.say(
+    ru="**Что сравнивали.** Вариантов: {count}. Вариант — это сочетание кодирования с каузальной маской (CM) "
+    "или без неё. Кодирования такие: синусоидальное (SPE); обучаемое (LPE); двухвекторное кодирование типа "
+    "(TPE) — один обучаемый вектор для координат, другой для значений функции; pair — обучаемая строка, "
+    "общая для $x_i$ и $y_i$; RoPE; ALiBi. CM без приставки — одна маска, none — ни кодирования, ни маски. "
+    "Судим по ошибке в целевой задаче: это квадрат ошибки ответа на запрос, делённый на размерность $d$; у "
+    "предсказания «всегда ноль» она равна {zero}, у метода наименьших квадратов — нулю.",
+    en="**What was compared.** {count} variants, each a pairing of an encoding with the causal mask (CM) or "
+    "without it. The encodings are sinusoidal (SPE); learned (LPE); a two-vector type encoding (TPE), one "
+    "learned vector for coordinates and one for function values; pair, a learned row that $x_i$ and $y_i$ "
+    "share; RoPE; ALiBi. CM alone is the mask without an encoding, “none” has neither. They are judged by "
+    "the target error: the squared error of the answer to the query, divided by the dimension $d$. The "
+    "prediction “always zero” has {zero}, least squares 0.",
+    role="headline",
+    count=len(means),
+    zero=zero,
+)
+
+# %%
+shares = pd.concat(
+    generalisation.query_shares(run).assign(b=run.config.b, seed=run.config.seed)
+    for run in runs_of[config.ablation]
+)
+own_shares = per_run(shares[shares.b == main_b], "SPE", "share")
+shorter = per_run(errors[(errors.b == main_b) & (errors.k == n - 1)], "SPE", "error")
+solved, solved_shorter = (
+    int((error < 0.5 * at).sum())
+    for error, at in ((per_run(here, "SPE", "error"), zero), (shorter, zero_shorter))
+)
+
+# %%
 numbers = {
+    "best": best,
+    "second": second,
     "error": means.error[best],
-    "of": here.seed[here.variant == best].nunique(),
-    "lpe": typical(ratio("LPE + CM", "LPE")),
-    "spe": typical(ratio("SPE + CM", "SPE")),
+    "next": means.error[second],
+    "lead": compared(best, second),
+    "lpe": compared("LPE + CM", "LPE"),
     "cm": means.error["CM"],
+    "copying": int((own_shares > 0.5).sum()),
+    "of": len(own_shares),
     "loss": means.training_loss["SPE"],
-    "alone": means.error["SPE"],
+    "solved": solved,
+    "short": solved_shorter,
 }
 
 # %%
 report.say(
-    ru="**Ответ** (при $b$ = {b}). Из вариантов, обученных одинаково, точнее всех {best}: ошибка в "
-    "целевой задаче у него {error} (зёрен: {of}), у предсказания «всегда ноль» — {zero}, у метода наименьших "
-    "квадратов — {exact}. Отношение ошибки с каузальной маской (CM) к ошибке без неё у обучаемого кодирования "
-    "(LPE) в среднем равно {lpe}, у синусоидального (SPE) — {spe}. Одна маска, без кодирования, даёт "
-    "ошибку {cm}. Без маски функция потерь на обучении у SPE равна {loss}, а ошибка в целевой задаче — "
-    "{alone}.",
-    en="**The answer** (at $b$ = {b}). Of the variants trained alike, {best} is the most accurate: its "
-    "target error is {error} (seeds: {of}); that of the prediction “always zero” is {zero}, that of least squares {exact}. "
-    "The ratio of the error with the causal mask (CM) to the error without it is on average {lpe} for the "
-    "learned encoding (LPE) and {spe} for the sinusoidal one (SPE). The mask alone, without an encoding, "
-    "gives an error of {cm}. Without a mask SPE’s training loss is {loss} and its target error {alone}.",
+    ru="**Ответ** (при $b$ = {b}; $b$ — число итераций цикла). Точнее всех {best}: ошибка {error}; за ним "
+    "{second}: {next}. Отношение первой ошибки ко второй — {lead}. С каузальной маской ошибка LPE составляет "
+    "в среднем {lpe} от ошибки без маски; одна маска, без кодирования, даёт {cm}. SPE без маски списывает "
+    "ответы, стоящие в промпте (зёрен, при которых это видно: {copying} из {of}; функция потерь на обучении: "
+    "{loss}), а задачу решает при полном промпте в {solved} случаях из {of}, на один пример короче — в "
+    "{short}.",
+    en="**The answer** (at $b$ = {b}; $b$ is the number of loop iterations). The most accurate is {best} "
+    "with an "
+    "error of {error}, followed by {second} with {next}; the ratio of the two is {lead}. With the causal mask "
+    "LPE’s error is on average {lpe} of what it is without; the mask alone, without an encoding, gives {cm}. "
+    "Without a mask SPE copies the answers that are in the prompt (seen at {copying} of {of} seeds; training "
+    "loss: {loss}); it solves the task at {solved} of {of} seeds with the full prompt, and at {short} with one "
+    "example fewer.",
     role="headline",
     b=main_b,
-    best=best,
-    zero=zero,
-    exact=round(exact, 9),
     **numbers,
 )
 
 # %%
+planned = {b for b, _ in records.planned_runs(out, config.ablation)}
+unseen = ", ".join(f"$b$ = {b}" for b in sorted(planned - set(full.b)))
+loops = {
+    "ru": f" Запусков с {unseen} ещё нет: о зацикливании выводов пока не сделать.",
+    "en": f" There are no runs with {unseen} yet, so nothing can be said about looping.",
+}
 report.say(
-    ru="**Насколько это надёжно.** Записано запусков: {runs}; разных зёрен при $b$ = {b}: {seeds}. "
-    "Проверено утверждений: {tested}. Подтверждено: {confirmed}, не подтверждено: {refuted}, открыто: "
-    "{open}.",
-    en="**How reliable this is.** Recorded runs: {runs}; different seeds at $b$ = {b}: {seeds}. Claims "
-    "tested: {tested}. Confirmed: {confirmed}, not confirmed: {refuted}, open: {open}.",
+    ru="**Насколько это надёжно.** Зёрен: {seeds}. Средние — геометрические; в квадратных скобках — "
+    "95-процентный доверительный интервал по зёрнам. «Решает» значит: ошибка меньше половины той, что у "
+    "«всегда ноль». Проверено утверждений: {tested}. Подтверждено: {confirmed}; не подтверждено, то есть "
+    "данные говорят против: {refuted}; открыто: {open}, из них из-за того, что зёрен меньше трёх: "
+    "{few}.{loops}",
+    en="**How reliable this is.** Seeds: {seeds}. Means are geometric; square brackets hold a 95% confidence "
+    "interval over seeds. “Solves” means an error below half that of “always zero”. Claims tested: {tested}. "
+    "Confirmed: {confirmed}; not confirmed, that is, the data speak against it: {refuted}; open: {open}, of "
+    "which for want of three seeds: {few}.{loops}",
     role="headline",
-    runs=len(runs),
-    b=main_b,
-    seeds=here.seed.nunique(),
+    seeds=int(seeds.max()),
     tested=len(statuses),
     confirmed=statuses.count("confirmed"),
     refuted=statuses.count("not confirmed"),
     open=statuses.count("open"),
+    few=sum(point["status"] == "open" and point["seeds"] < FEWEST for point in points),
+    loops=loops if unseen else "",
 )
 
 # %%
 report.figure(
     "summary",
-    lambda t: drawing.draw_ranking(full, list(order.index), main_b, zero, t),
+    lambda t: drawing.draw_ranking(full, list(means.index), main_b, zero, t),
     ru={
         "alt": "Ошибка каждого варианта в целевой задаче, по запускам, от лучшего варианта к худшему",
-        "caption": "Ошибка в целевой задаче при полном промпте у вариантов, обученных одинаково: по всем "
-        "токенам и за одно и то же число шагов. Точка — запуск; закрашенные точки — b = 1, полые — b > 1; "
-        f"черта — среднее при b = {main_b}. Варианты упорядочены по среднему отношению к LPE + CM внутри запуска. "
-        "Вертикаль из точек — предсказание «всегда ноль».",
+        "caption": "Ошибка в целевой задаче при полном промпте у вариантов, обученных одинаково: "
+        f"{report.number(config.steps, 'ru')} шагов, функция потерь по всем токенам, внутри запуска — одни и "
+        "те же "
+        "начальные веса и батчи. Точка — запуск; закрашенные точки — b = 1, полые — b > 1; черта — среднее "
+        f"геометрическое при b = {main_b}, по нему варианты и упорядочены. Вертикальный пунктир — "
+        "предсказание «всегда ноль».",
     },
     en={
         "alt": "Target error of every variant, by run, from the best to the worst",
-        "caption": "Target error with the full prompt of the variants trained alike: on all tokens and for "
-        "the same number of steps. A point is a run; filled points are b = 1, open ones b > 1; the bar is the "
-        f"mean at b = {main_b}. Variants are ordered by the mean ratio to LPE + CM within a run. The dotted vertical "
-        "is the prediction “always zero”.",
+        "caption": "Target error with the full prompt of the variants trained alike: "
+        f"{report.number(config.steps, 'en')} steps with the loss on all tokens, within a run from the same "
+        "initial "
+        "weights and on the same batches. A point is a run; filled points are b = 1, open ones b > 1; the "
+        "bar is the "
+        f"geometric mean at b = {main_b}, which variants are ordered by. The dotted vertical is the "
+        "prediction “always zero”.",
     },
 )
 
 # %% [markdown] tags=["ru"]
 # ## Утверждения и вердикты
 #
-# Пункты с номерами взяты из исходной работы, пункты с буквами — наши. Ссылка ведёт в главу, где сказано,
-# что именно измеряется и когда утверждение считается подтверждённым. Из величин, решивших дело, здесь
-# показана одна: её среднее по зёрнам и 95-процентный доверительный интервал.
+# Пункты с номерами взяты из исходной работы; пункты с буквами — наши, и цифра перед буквой — номер главы.
+# Номер пункта — ссылка на главу, где сказано, что именно измеряется и когда утверждение считается
+# подтверждённым. Утверждение часто складывается из нескольких частей, и подтверждено оно, только если
+# подтверждена каждая. В таблице показана одна из величин, определивших вердикт: её среднее по зёрнам и
+# интервал. $E$ — ошибка в целевой задаче, $E(0)$ — ошибка предсказания «всегда ноль», $L$ —
+# функция потерь на обучении, $N$ — насколько расходятся запуски, $\rho$ — ранговая корреляция; $E(2n)$,
+# $E(2b)$ и $E(3x)$ — ошибка при вдвое большем числе примеров, вдвое большем числе итераций цикла и втрое
+# больших $x$.
 
 # %% [markdown] tags=["en"]
 # ## Claims and verdicts
 #
-# Numbered points come from the source text, lettered ones are ours. The link leads to the chapter that
-# says exactly what is measured and when a claim counts as confirmed. Of the quantities that decided a
-# verdict one is shown here, with its mean over seeds and its 95% confidence interval.
+# Numbered points come from the source text; lettered ones are ours, with the chapter’s number before the
+# letter. The link leads to the chapter that says exactly what is measured and when a claim counts as
+# confirmed. A claim often has several parts, and is confirmed only if each of them is. Shown here is one
+# of the quantities that decided the verdict, with its mean over seeds and interval. $E$ is a variant’s
+# target error, $E(0)$ that of the prediction “always zero”, $L$ the training loss, $N$ how far runs
+# stray from each other, $\rho$ a rank correlation; $E(2n)$, $E(2b)$ and $E(3x)$ are the error with twice
+# the examples, twice the loop iterations and $x$ three times as large.
 
 
 # %%
-def interval(point, language):
-    value, low, high = (
-        "—" if point[key] is None else report.number(point[key], language, digits=2)
-        for key in ("value", "low", "high")
-    )
-    return f"{value} [{low}; {high}]"
+def verdict(point):
+    """The status, and if only a part of the claim is confirmed, how much of it."""
+    part = {
+        "ru": f" (частей подтверждено: {point['confirmed']} из {point['parts']})",
+        "en": f" ({point['confirmed']} of {point['parts']} parts confirmed)",
+    }
+    partly = 0 < point["confirmed"] < point["parts"]
+    return {
+        language: report.STATUSES[point["status"]][language] + (part[language] if partly else "")
+        for language in report.LANGUAGES
+    }
+
+
+# %%
+def label(chapter, point):
+    return chapter[0] + point["point"] if point["point"].isalpha() else point["point"]
 
 
 rows = [
     {
-        "link": f"[{point['point']}]({chapter}.ipynb#Verdicts)",
-        "verdict": report.STATUSES[point["status"]],
+        "link": f"[{label(chapter, point)}]({chapter}.ipynb#Verdicts)",
+        "verdict": verdict(point),
         "effect": {language: interval(point, language) for language in report.LANGUAGES},
         **{key: point[key] for key in ("claim", "quantity")},
     }
@@ -203,15 +289,15 @@ report.table(pd.DataFrame(rows, columns=list(names)), ru=ru, en=en)
 # ## Что выбрать для такой задачи и почему
 #
 # В каждой строке — выбор между двумя вариантами, обученными на одних и тех же батчах: среднее по зёрнам
-# отношение ошибки первого к ошибке второго и его 95-процентный доверительный интервал. Мы советуем,
-# какой вариант брать, только если интервал не содержит единицы; по одному зерну интервала не построить.
+# отношение ошибки первого к ошибке второго и его 95-процентный доверительный интервал. Мы советуем
+# один из двух вариантов, только если зёрен хотя бы три и интервал не содержит единицы.
 
 # %% [markdown] tags=["en"]
 # ## What to use for this task, and why
 #
 # Each row is a choice between two variants trained on the same batches: the mean over seeds of the ratio
 # of the first one’s error to the second one’s, and its 95% confidence interval. We say which to use only
-# where the interval excludes 1; a single seed gives no interval.
+# with three seeds or more and where the interval excludes 1.
 
 # %%
 choices = [
@@ -222,20 +308,34 @@ choices = [
         "SPE + CM",
         "SPE",
     ),
-    ("кодирование или одна маска", "an encoding or the mask alone", "LPE + CM", "CM"),
+    ("LPE с маской или одна маска", "LPE with the mask or the mask alone", "LPE + CM", "CM"),
     ("обучаемое или синусоидальное", "learned or sinusoidal", "LPE + CM", "SPE + CM"),
-    ("два вектора или таблица", "two vectors or a table", "TPE + CM", "LPE + CM"),
-    ("пример и тип или таблица", "example and type, or a table", "pair + TPE + CM", "LPE + CM"),
+    ("два вектора TPE или таблица LPE", "TPE’s two vectors or LPE’s table", "TPE + CM", "LPE + CM"),
+    ("pair + TPE или таблица LPE", "pair + TPE or LPE’s table", "pair + TPE + CM", "LPE + CM"),
+]
+
+# %%
+choices += [
     ("RoPE или обучаемое", "RoPE or learned", "RoPE + CM", "LPE + CM"),
     ("ALiBi или обучаемое", "ALiBi or learned", "ALiBi + CM", "LPE + CM"),
-    ("потери по запросу или маска", "loss on the query or the mask", "LPE (random k)", "LPE + CM"),
+    (
+        "функция потерь на запросе или маска",
+        "a loss on the query alone or the mask",
+        "LPE (random k)",
+        "LPE + CM",
+    ),
     (
         "префиксная маска или каузальная",
         "the prefix mask or the causal one",
         "LPE + PM (random k)",
         "LPE + CM (random k)",
     ),
-    ("малые синусоиды или обычные", "small sinusoids or usual", "SPE small + CM", "SPE + CM"),
+    (
+        "малые синусоиды или обычные",
+        "small sinusoids or the usual ones",
+        "SPE small + CM",
+        "SPE + CM",
+    ),
 ]
 
 # %%
@@ -283,7 +383,8 @@ report.figure(
     "growth",
     lambda t: drawing.draw_growth(growth, t),
     ru={
-        "alt": "Время шага обучения в зависимости от числа итераций цикла, примеров и моделей, обучаемых вместе",
+        "alt": "Время шага обучения в зависимости от числа итераций цикла, примеров и моделей, обучаемых "
+        "вместе",
         "caption": "Время одного шага обучения LPE + CM на одном ядре процессора при параметрах по "
         "умолчанию (медиана), когда растёт что-то одно: число итераций цикла b, число in-context примеров "
         "n или число вариантов, которые обучаются вместе как одна модель. Штриховая линия — рост, "
@@ -299,7 +400,7 @@ report.figure(
 )
 
 # %%
-counts = {name: model.parameter_count(config, VARIANTS[name]) for name in order.index}
+counts = {name: model.parameter_count(config, VARIANTS[name]) for name in means.index}
 rows = [(name, means.error[name], here.variant.eq(name).sum(), counts[name]) for name in counts]
 report.table(
     pd.DataFrame(rows, columns=["variant", "error", "runs", "count"]),

@@ -22,17 +22,17 @@
 #
 # Обучаемое кодирование (LPE) позволяет узнать о токене две вещи: *что* в нём записано, координаты
 # или значение функции, и *к какому* примеру он относится. Автор исходной работы предложил проверить,
-# не достаточно ли первого: взять всего два обучаемых вектора, один для всех токенов $x$, другой для
+# хватит ли первого: взять всего два обучаемых вектора, один для всех токенов $x$, другой для
 # всех токенов $y$. Такое **двухвекторное кодирование типа** (TPE) не привязано к длине промпта, а
 # параметров при скрытой размерности по умолчанию добавляет всего $2 \cdot 64 = 128$.
 #
-# Мы сравниваем его с кодированием, которое сообщает только второе, с обоими вместе и с двумя широко
+# Мы сравниваем его с кодированием, которое сообщает только второе, с суммой обоих и с двумя широко
 # известными кодированиями:
 #
 # - **pair**: у каждого примера своя обучаемая строка, общая для $x_i$ и $y_i$; она указывает на
 #   пример, но не на тип токена;
 # - **pair + TPE**: сумма двух предыдущих, то есть и пример, и тип;
-# - **RoPE**: векторы запросов и ключей внимания поворачиваются на угол, пропорциональный номеру
+# - **RoPE**: векторы query и key в слое внимания поворачиваются на угол, пропорциональный номеру
 #   позиции ([Su et al. 2021](https://arxiv.org/abs/2104.09864)), поэтому сам по себе номер на оценки
 #   внимания не влияет, влияет только разность номеров;
 # - **ALiBi**: из оценок внимания вычитается штраф, пропорциональный расстоянию между токенами
@@ -84,8 +84,7 @@
 # - **A** (ours): without a mask TPE will not solve the task. Such a model tells one $x$-token from
 #   another, and one $y$-token from another, by content only, so it cannot find out which answer
 #   belongs to which coordinates. For the same reason it does not know which answer to copy: there
-#   will be no label leakage. This all but follows from symmetry, so what we check here is rather
-#   ourselves.
+#   will be no label leakage. This all but follows from symmetry, so this is mainly a check of our own code.
 # - **B** (ours): pair and pair + TPE without a mask, on the contrary, will copy, as $x_i$ and $y_i$ share
 #   the row of their example. Training loss will be low and target error high.
 # - **C** (ours): with the mask both RoPE and ALiBi beat the mask alone: they show which tokens stand
@@ -96,12 +95,14 @@
 # %% [markdown] tags=["ru"]
 # ## Параметры
 #
-# Те же, что в [первом ноутбуке](1_position_and_mask.ipynb#Parameters); там сказано, откуда взято каждое значение.
+# Те же, что в [первом ноутбуке](1_position_and_mask.ipynb#Parameters); там сказано, откуда взято каждое
+# значение.
 
 # %% [markdown] tags=["en"]
 # ## Parameters
 #
-# The same as in the [first notebook](1_position_and_mask.ipynb#Parameters), which says where each value comes from.
+# The same as in the [first notebook](1_position_and_mask.ipynb#Parameters), which says where each value
+# comes from.
 
 # %%
 import logging
@@ -111,7 +112,7 @@ import pandas as pd
 
 from icl_core import drawing, evaluation, model, records, report, sampler, training
 from icl_core.config import Config, notebook_parameters
-from icl_core.verdicts import claim, last_rows, per_run
+from icl_core.verdicts import claim, last_rows, per_run, typical
 
 logging.basicConfig(format="%(asctime)s %(message)s")
 logging.getLogger("icl_core").setLevel("INFO")
@@ -144,20 +145,21 @@ masked = [variant.name for variant in config.stack if variant.mask == "causal"]
 # %% [markdown] tags=["ru"]
 # ## Устройство эксперимента
 #
-# Задача, модель, обучение и оценка те же, что в [первом ноутбуке](1_position_and_mask.ipynb#Design). Там, где у вариантов есть одинаковые
-# параметры, они начинают с одних и тех же значений (pair + TPE — с тех же двух векторов, что TPE, и с
-# тех же строк, что pair); батчи у всех вариантов тоже одни и те же. Поэтому CM, SPE + CM и LPE + CM
-# не обучаются заново, если первый ноутбук уже записал запуск с теми же $b$, зерном и остальными
-# параметрами: веса получились бы те же.
+# Задача, модель, обучение и оценка те же, что в [первом ноутбуке](1_position_and_mask.ipynb#Design).
+# Там, где у вариантов есть одинаковые параметры, они начинают с одних и тех же значений (pair + TPE — с
+# тех же двух векторов, что TPE, и с тех же строк, что pair); батчи у всех вариантов тоже одни и те же.
+# Поэтому CM, SPE + CM и LPE + CM не обучаются заново, если первый ноутбук уже записал запуск с теми же
+# $b$, зерном и остальными параметрами: веса получились бы те же.
 
 # %% [markdown] tags=["en"]
 # ## Design
 #
-# Task, model, training and evaluation are those of the [first notebook](1_position_and_mask.ipynb#Design). Wherever variants have the same
-# parameters, these start from the same values (pair + TPE from the two vectors of TPE and from the
-# rows of pair); the batches are the same for all variants too. So CM, SPE + CM and LPE + CM are not
-# trained again if the first notebook has already recorded a run with the same $b$, seed and other
-# parameters: the weights would come out the same.
+# Task, model, training and evaluation are those of the [first
+# notebook](1_position_and_mask.ipynb#Design). Wherever variants have the same parameters, these start
+# from the same values (pair + TPE from the two vectors of TPE and from the rows of pair); the batches
+# are the same for all variants too. So CM, SPE + CM and LPE + CM are not trained again if the first
+# notebook has already recorded a run with the same $b$, seed and other parameters: the weights would
+# come out the same.
 
 # %%
 counts = {v.name: model.parameter_count(config, v) for v in config.stack}
@@ -211,7 +213,7 @@ report.figure(
     ru={
         "alt": "Начальные таблицы TPE и pair; углы RoPE и прибавки ALiBi в зависимости от расстояния",
         "caption": "Слева направо: две чередующиеся строки TPE; строки pair, общие для x и y одного "
-        "примера; косинусы углов, на которые RoPE поворачивает запрос относительно ключа, для первых "
+        "примера; косинусы углов, на которые RoPE поворачивает query относительно key, для первых "
         "пар координат (i — номер пары); прибавки ALiBi к оценкам внимания у каждой головы.",
     },
     en={
@@ -226,7 +228,7 @@ report.figure(
 # %% [markdown] tags=["ru"]
 # ## Запуск
 #
-# Законченный запуск читается из `data/`, прерванный продолжается, недостающий обучается.
+# Законченный запуск читается из `data/`, прерванный продолжается, недостающий выполняется.
 
 # %% [markdown] tags=["en"]
 # ## The run
@@ -248,7 +250,7 @@ report.figure(
     ru={
         "alt": "Кривые обучения всех вариантов одного запуска",
         "caption": f"Один запуск, b = {config.b}, зерно {config.seed}. Слева: функция потерь на обучении; "
-        "справа: ошибка в целевой задаче. Штриховые линии — варианты без маски, горизонталь из точек "
+        "справа: ошибка в целевой задаче. Штриховые линии — варианты без маски, горизонтальный пунктир "
         "— предсказание «всегда ноль».",
     },
     en={
@@ -277,8 +279,10 @@ report.figure(
     lambda t: drawing.draw_performance(errors, solvers, masked, t),
     ru={
         "alt": "Ошибка вариантов с каузальной маской в целевой задаче: по числу примеров и по запускам",
-        "caption": "Варианты с каузальной маской. Слева: ошибка в целевой задаче от числа in-context "
-        f"примеров k, среднее по запускам (всего запусков: {len(runs)}); полоса — от наименьшего "
+        "caption": "Варианты с каузальной маской. Слева: ошибка в целевой задаче в зависимости от числа "
+        "in-context "
+        f"примеров k, среднее геометрическое по запускам (всего запусков: {len(runs)}); полоса — от "
+        "наименьшего "
         "значения до наибольшего. Тонкие серые линии без маркеров — эталонные решатели; линия, уходящая "
         "к нулю, обрывается. Справа: ошибка при полном промпте, точка — запуск; закрашенные точки — "
         "b = 1, полые — b > 1.",
@@ -286,7 +290,7 @@ report.figure(
     en={
         "alt": "Target error of the variants with the causal mask, by number of examples and by run",
         "caption": "Variants with the causal mask. Left: target error against the number of in-context "
-        f"examples k, mean over runs (runs: {len(runs)}); the band spans the smallest to the largest "
+        f"examples k, geometric mean over runs (runs: {len(runs)}); the band spans the smallest to the largest "
         "value. Thin grey lines without markers are reference solvers; a line that drops to zero is cut "
         "off. Right: the error with the full prompt, one point per run; filled points are b = 1, open "
         "ones b > 1.",
@@ -309,7 +313,7 @@ def draw_cost(t):
     for name, own in full.groupby("variant", sort=False):
         look, x = drawing.style(name), counts[name] + 150 * equal[name]
         face = look["color"] if name in masked else "white"
-        mean = own.error.mean(skipna=False)
+        mean = typical(own.error)
         ax.plot([x] * 2, [own.error.min(), own.error.max()], **look | {"marker": ""})
         ax.plot(x, mean, label=name, ms=8, mfc=face, **look | {"linestyle": "none"})
     ax.set(yscale="log", xlabel=t("число параметров", "parameters"))
@@ -325,14 +329,15 @@ report.figure(
     ru={
         "alt": "Ошибка в целевой задаче в зависимости от числа параметров, все варианты",
         "caption": "Точка — вариант: число параметров и ошибка в целевой задаче при полном промпте, "
-        f"средняя по запускам (всего запусков: {len(runs)}); отрезок — от наименьшей ошибки до "
+        f"средняя (геометрически) по запускам (всего запусков: {len(runs)}); отрезок — от наименьшей ошибки до "
         "наибольшей. Закрашенные точки — с маской, полые — без неё; варианты с одним и тем же числом "
         "параметров слегка раздвинуты.",
     },
     en={
         "alt": "Target error against the number of parameters, all variants",
         "caption": "A point is a variant: its number of parameters and its target error with the full "
-        f"prompt, mean over runs (runs: {len(runs)}); the bar spans the smallest to the largest error. "
+        f"prompt, geometric mean over runs (runs: {len(runs)}); the bar spans the smallest to the largest "
+        "error. "
         "Filled points are with the mask, open ones without; variants with equal numbers of parameters "
         "are set slightly apart.",
     },
@@ -348,7 +353,8 @@ by_b = report.means_by_b(
 # %% [markdown] tags=["ru"]
 # ## Вердикты
 #
-# Величины $E$, $L$ и $E(0)$, усреднение и интервалы — как в [первом ноутбуке](1_position_and_mask.ipynb#Verdicts); пороги и здесь наши.
+# Величины $E$, $L$ и $E(0)$, усреднение и интервалы — как в [первом
+# ноутбуке](1_position_and_mask.ipynb#Verdicts); пороги и здесь наши.
 #
 # | пункт | что измеряем в каждом запуске | подтверждено, если |
 # |---|---|---|
@@ -361,8 +367,8 @@ by_b = report.means_by_b(
 # %% [markdown] tags=["en"]
 # ## Verdicts
 #
-# The quantities $E$, $L$ and $E(0)$, the averaging and the intervals are those of the [first notebook](1_position_and_mask.ipynb#Verdicts);
-# the thresholds are ours here too.
+# The quantities $E$, $L$ and $E(0)$, the averaging and the intervals are those of the [first
+# notebook](1_position_and_mask.ipynb#Verdicts); the thresholds are ours here too.
 #
 # | point | what is measured in every run | confirmed if |
 # |---|---|---|
@@ -406,8 +412,8 @@ results = pd.DataFrame(claims)
 # %%
 statements = {
     "11": (
-        "TPE + CM лучше любого другого кодирования с маской",
-        "TPE + CM beats every other encoding with the mask",
+        "TPE + CM лучше любого другого варианта с маской",
+        "TPE + CM beats every other variant with the mask",
     ),
     "A": (
         "TPE без маски не решает задачу и не списывает ответы",
@@ -437,17 +443,18 @@ report.effects("type_effects", results)
 # - **«Лучше всех» — это семь сравнений.** Пункт 11 подтверждён целиком, только если подтверждены все
 #   его строки; поправки на число сравнений нет.
 # - **Масштабы разные.** Строки TPE, pair и LPE в начале обучения одинаково малы, строки SPE намного
-#   длиннее, а RoPE и ALiBi к токенам ничего не прибавляют. Часть различий может объясняться именно
-#   этим.
-# - **Большая длина не проверена.** TPE, RoPE и ALiBi применимы к промпту любой длины, таблицы pair и
-#   LPE — нет; но здесь промпты не длиннее, чем при обучении.
+#   больше по норме, а RoPE и ALiBi к токенам ничего не прибавляют. Часть различий может объясняться
+#   именно этим.
+# - **Более длинных промптов в этой главе нет.** TPE, RoPE и ALiBi применимы к промпту любой длины, таблицы
+#   pair и LPE кончаются на той, при которой модель обучалась; что дальше — в
+#   [четвёртом ноутбуке](4_lengths_and_loops.ipynb).
 
 # %% [markdown] tags=["en"]
 # ## What this experiment does not show
 #
 # - **“Best of all” is seven comparisons.** Point 11 is confirmed as a whole only if all of its rows
 #   are; there is no correction for the number of comparisons.
-# - **Scales differ.** The rows of TPE, pair and LPE start equally small, SPE’s are much longer, and
+# - **Scales differ.** The rows of TPE, pair and LPE start equally small, SPE’s are much larger in norm, and
 #   RoPE and ALiBi add nothing to the tokens. Part of the differences may be due to that.
-# - **Longer prompts were not tried.** TPE, RoPE and ALiBi can be applied to prompts of any length, the
-#   tables of pair and LPE cannot; but here no prompt is longer than in training.
+# - **Longer prompts are not tried in this chapter.** TPE, RoPE and ALiBi work at any length, the tables of
+#   pair and LPE end at the trained one; the [fourth notebook](4_lengths_and_loops.ipynb) goes beyond it.

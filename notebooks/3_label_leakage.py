@@ -25,14 +25,14 @@
 # учитывает все токены $x$, а не только запрос. Без маски токен $x_i$ видит свой ответ $y_i$; учиться
 # тогда незачем, достаточно списать. Ответа $y_q$ на запрос в промпте нет, и списать его неоткуда.
 #
-# Если автор прав, те же варианты без маски научатся решать задачу, стоит только считать ошибку по
-# одному запросу. Это мы и проверяем.
+# Если автор прав, те же варианты без маски научатся решать задачу, если считать ошибку только на
+# запросе. Это мы и проверяем.
 
 # %% [markdown] tags=["en"]
 # ## The question
 #
 # The author of the source text saw that with an encoding and without a mask the model minimises the
-# loss successfully but does badly at the target task, and put the blame on the loss itself: it counts
+# loss successfully but does badly at the target task, and blamed the loss itself: it counts
 # all $x$-tokens rather than the query alone. Without a mask the token $x_i$ sees its own answer $y_i$;
 # there is no need to learn when one can copy. The answer $y_q$ to the query is not in the prompt, and
 # there is nowhere to copy it from.
@@ -47,12 +47,11 @@
 #
 # - **10** (автор): утечка происходит из-за функции потерь; если учитывать только запрос, варианты с
 #   кодированием и без маски станут решать задачу намного лучше.
-# - **A** (наша): и не только по сравнению с прежним: их ошибка будет меньше половины той, что у
-#   предсказания «всегда ноль».
+# - **A** (наша): их ошибка будет мала и сама по себе: меньше половины ошибки предсказания «всегда ноль».
 # - **B** (вслед за [Ding et al. 2024](https://arxiv.org/abs/2308.06912)): **префиксная маска** (PM)
-#   лучше каузальной и, добавим от себя, лучше, чем никакой. С ней примеры видят друг друга в обе
+#   лучше каузальной и, добавим от себя, лучше, чем отсутствие маски. С ней примеры видят друг друга в обе
 #   стороны, запрос видит их все, а его не видит никто.
-# - **C** (наша): без кодирования функция потерь по запросу не поможет ни без маски, ни с префиксной:
+# - **C** (наша): без кодирования функция потерь на запросе не поможет ни без маски, ни с префиксной:
 #   такой модели по-прежнему неоткуда узнать, какой ответ к каким координатам относится. Это почти
 #   следует из симметрии, так что проверяем мы здесь скорее самих себя.
 
@@ -70,17 +69,19 @@
 #   query sees all of them, and none of them sees the query.
 # - **C** (ours): without an encoding a loss on the query will help neither without a mask nor with the
 #   prefix one: such a model still has no way to find out which answer belongs to which coordinates.
-#   This all but follows from symmetry, so what we check here is rather ourselves.
+#   This all but follows from symmetry, so this is mainly a check of our own code.
 
 # %% [markdown] tags=["ru"]
 # ## Параметры
 #
-# Те же, что в [первом ноутбуке](1_position_and_mask.ipynb#Parameters); там сказано, откуда взято каждое значение.
+# Те же, что в [первом ноутбуке](1_position_and_mask.ipynb#Parameters); там сказано, откуда взято каждое
+# значение.
 
 # %% [markdown] tags=["en"]
 # ## Parameters
 #
-# The same as in the [first notebook](1_position_and_mask.ipynb#Parameters), which says where each value comes from.
+# The same as in the [first notebook](1_position_and_mask.ipynb#Parameters), which says where each value
+# comes from.
 
 # %%
 import logging
@@ -126,8 +127,9 @@ of_loss = {
 # %% [markdown] tags=["ru"]
 # ## Устройство эксперимента
 #
-# Задача, модель, промпты, начальные веса и оценка те же, что в [первом ноутбуке](1_position_and_mask.ipynb#Design); кодирования тоже: SPE,
-# LPE или никакого. Новое здесь — префиксная маска и то, на чём модель обучается:
+# Задача, модель, промпты, начальные веса и оценка те же, что в [первом
+# ноутбуке](1_position_and_mask.ipynb#Design); кодирования тоже: SPE, LPE или никакого. Новое здесь —
+# префиксная маска и то, на чём модель обучается:
 #
 # - **все токены** (имя без скобок): средний квадрат ошибки по всем токенам $x$, как в исходной работе;
 # - **(query)**: только запрос полного промпта. При значениях по умолчанию это 64 ответа за шаг вместо
@@ -139,14 +141,15 @@ of_loss = {
 #
 # У каждого варианта своя функция потерь на обучении, и сравнивать её можно лишь у тех, что обучены
 # одинаково. По LPE + CM с (query) и (random k) видно, сколько теряет от такой функции потерь модель,
-# которой списывать неоткуда. Варианты, обученные по всем токенам полного промпта, не обучаются заново,
-# если их уже записал первый ноутбук с теми же параметрами.
+# которой списывать неоткуда. Варианты, обученные с функцией потерь по всем токенам полного промпта, не
+# обучаются заново, если их уже записал первый ноутбук с теми же параметрами.
 
 # %% [markdown] tags=["en"]
 # ## Design
 #
-# Task, model, prompts, initial weights and evaluation are those of the [first notebook](1_position_and_mask.ipynb#Design), and so are the
-# encodings: SPE, LPE or none. New here are the prefix mask and what a model is trained on:
+# Task, model, prompts, initial weights and evaluation are those of the [first
+# notebook](1_position_and_mask.ipynb#Design), and so are the encodings: SPE, LPE or none. New here are
+# the prefix mask and what a model is trained on:
 #
 # - **all tokens** (a name without brackets): the mean squared error over all $x$-tokens, as in the
 #   source text;
@@ -157,10 +160,10 @@ of_loss = {
 # - **(all, random k)**: all tokens of the same cut prompts. It differs from (random k) in the loss
 #   alone, and from the source text’s in the length of the prompts alone.
 #
-# Each variant has its own training loss, which can be compared only between those trained alike.
-# LPE + CM with (query) and (random k) shows what such a loss costs a model that has nowhere to copy
-# from. Variants trained on all tokens of the full prompt are not trained again if the first notebook
-# has already recorded them with the same parameters.
+# Each variant has its own training loss, which can be compared only between those trained alike. LPE +
+# CM with (query) and (random k) shows what such a loss costs a model that cannot copy. Variants trained
+# on all tokens of the full prompt are not trained again if the first notebook has already recorded them
+# with the same parameters.
 
 
 # %%
@@ -196,7 +199,7 @@ report.figure(
 # %% [markdown] tags=["ru"]
 # ## Запуск
 #
-# Законченный запуск читается из `data/`, прерванный продолжается, недостающий обучается.
+# Законченный запуск читается из `data/`, прерванный продолжается, недостающий выполняется.
 
 # %% [markdown] tags=["en"]
 # ## The run
@@ -239,13 +242,14 @@ report.figure(
     ru={
         "alt": "Ошибка в целевой задаче по шагам при четырёх способах обучения, один запуск",
         "caption": f"Один запуск, b = {config.b}, зерно {config.seed}: ошибка в целевой задаче при полном "
-        "промпте. Панель — то, на чём обучали. Штриховые линии — варианты без маски, штрихпунктирные — "
-        "с префиксной, горизонталь из точек — предсказание «всегда ноль».",
+        "промпте. Каждая панель — свой способ обучения. Штриховые линии — варианты без маски, "
+        "штрихпунктирные — "
+        "с префиксной, горизонтальный пунктир — предсказание «всегда ноль».",
     },
     en={
         "alt": "Target error by step under four ways of training, one run",
-        "caption": f"One run, b = {config.b}, seed {config.seed}: target error with the full prompt. A "
-        "panel is what was trained on. Dashed lines are variants without a mask, dash-dotted ones those "
+        "caption": f"One run, b = {config.b}, seed {config.seed}: target error with the full prompt. Each "
+        "panel is one way of training. Dashed lines are variants without a mask, dash-dotted ones those "
         "with the prefix mask, the dotted horizontal is the prediction “always zero”.",
     },
 )
@@ -292,7 +296,7 @@ if logged:
             "alt": "Вес внимания от x к своему ответу y по шагам обучения у вариантов без маски",
             "caption": f"Один запуск, b = {shown.b}, зерно {shown.seed}: варианты без маски с функцией потерь "
             "по всем токенам. Линия — голова (и итерация цикла); синие линии — первый слой, оранжевые — "
-            "следующие; горизонталь из точек — равномерное внимание.",
+            "следующие; горизонтальный пунктир — равномерное внимание.",
         },
         en={
             "alt": "Attention weight from x to its own answer y by training step, unmasked variants",
@@ -308,7 +312,7 @@ if logged:
 # Заменим в промпте один ответ $y_i$ ответом из другого промпта. Модель, которая списывает, предскажет
 # в токене $x_i$ подложенное число; той, что вычисляет ответ по другим примерам, замена почти не
 # помешает. В таблице — средний квадрат ошибки / $d$ в токене $x_i$ из середины промпта в этом запуске,
-# для вариантов, обученных по всем токенам полного промпта.
+# для вариантов, обученных с функцией потерь по всем токенам полного промпта.
 
 # %% [markdown] tags=["en"]
 # ### The leak close up: a planted answer
@@ -370,17 +374,18 @@ report.figure(
     "leak_performance",
     draw_by_loss,
     ru={
-        "alt": "Ошибка в целевой задаче от числа примеров при четырёх способах обучения",
-        "caption": "Ошибка в целевой задаче от числа in-context примеров, среднее по запускам (всего "
-        f"запусков: {len(runs)}); полоса — от наименьшего значения до наибольшего. Панель — то, на "
-        "чём обучали. На панели «запрос» все варианты, а на панели «все токены» варианты без маски "
+        "alt": "Ошибка в целевой задаче в зависимости от числа примеров при четырёх способах обучения",
+        "caption": "Ошибка в целевой задаче в зависимости от числа in-context примеров, среднее "
+        "геометрическое по запускам (всего "
+        f"запусков: {len(runs)}); полоса — от наименьшего значения до наибольшего. Каждая панель — свой "
+        "способ обучения. На панели «запрос» все варианты, а на панели «все токены» варианты без маски "
         f"(штриховые линии) видели при обучении только k = {config.n_examples}.",
     },
     en={
         "alt": "Target error against the number of examples under four ways of training",
-        "caption": "Target error against the number of in-context examples, mean over runs (runs: "
-        f"{len(runs)}); the band spans the smallest to the largest value. A panel is what was "
-        "trained on. In the panel “query” all variants, and in the panel “all tokens” those without a "
+        "caption": "Target error against the number of in-context examples, geometric mean over runs (runs: "
+        f"{len(runs)}); the band spans the smallest to the largest value. Each panel is one way of training. "
+        "In the panel “query” all variants, and in the panel “all tokens” those without a "
         f"mask (dashed lines), saw only k = {config.n_examples} in training.",
     },
 )
@@ -409,9 +414,10 @@ by_b = report.means_by_b(
 # %% [markdown] tags=["ru"]
 # ## Вердикты
 #
-# Величины $E$ и $E(0)$, усреднение и интервалы — как в [первом ноутбуке](1_position_and_mask.ipynb#Verdicts); пороги и здесь наши. $M(v)$ —
-# ошибка в целевой задаче, средняя по $k \ge n / 2$: вариант, обученный при случайном $k$, должен решать
-# задачу при любой длине, а не только при полной. $M(0)$ — то же у предсказания «всегда ноль».
+# Величины $E$ и $E(0)$, усреднение и интервалы — как в [первом
+# ноутбуке](1_position_and_mask.ipynb#Verdicts); пороги и здесь наши. $M(v)$ — ошибка в целевой задаче,
+# средняя по $k \ge n / 2$: вариант, обученный при случайном $k$, должен решать задачу при любой длине, а
+# не только при полной. $M(0)$ — то же у предсказания «всегда ноль».
 #
 # | пункт | что измеряем в каждом запуске | подтверждено, если |
 # |---|---|---|
@@ -425,10 +431,10 @@ by_b = report.means_by_b(
 # %% [markdown] tags=["en"]
 # ## Verdicts
 #
-# The quantities $E$ and $E(0)$, the averaging and the intervals are those of the [first notebook](1_position_and_mask.ipynb#Verdicts); the
-# thresholds are ours here too. $M(v)$ is the target error averaged over $k \ge n / 2$: a variant trained
-# at random $k$ should solve the task at every length, not at the full one alone. $M(0)$ is the same for
-# the prediction “always zero”.
+# The quantities $E$ and $E(0)$, the averaging and the intervals are those of the [first
+# notebook](1_position_and_mask.ipynb#Verdicts); the thresholds are ours here too. $M(v)$ is the target
+# error averaged over $k \ge n / 2$: a variant trained at random $k$ should solve the task at every
+# length, not at the full one alone. $M(0)$ is the same for the prediction “always zero”.
 #
 # | point | what is measured in every run | confirmed if |
 # |---|---|---|
@@ -477,19 +483,19 @@ results = pd.DataFrame(claims).sort_values("point", kind="stable")
 # %%
 statements = {
     "10": (
-        "Утечка ответов — от функции потерь: если учитывать только запрос, ошибка меньше хотя бы вдвое",
+        "Утечка ответов вызвана функцией потерь: если учитывать только запрос, ошибка уменьшится хотя бы вдвое",
         "The leak comes from the loss: counting the query alone at least halves the error",
     ),
     "A": (
-        "С функцией потерь по запросу SPE и LPE без маски ошибаются хотя бы вдвое меньше, чем «всегда ноль»",
+        "С функцией потерь на запросе SPE и LPE без маски ошибаются хотя бы вдвое меньше, чем «всегда ноль»",
         "With a loss on the query SPE and LPE without a mask at least halve the error of “always zero”",
     ),
     "B": (
-        "Префиксная маска лучше каузальной (у LPE) и лучше, чем никакой",
+        "Префиксная маска лучше каузальной (у LPE) и лучше, чем отсутствие маски",
         "The prefix mask beats the causal one (for LPE), and beats having none",
     ),
     "C": (
-        "Без кодирования функция потерь по запросу не помогает",
+        "Без кодирования функция потерь на запросе не помогает",
         "Without an encoding a loss on the query does not help",
     ),
 }
@@ -501,10 +507,10 @@ report.effects("leak_effects", results)
 # %% [markdown] tags=["ru"]
 # ## Чего этот эксперимент не показывает
 #
-# - **Функция потерь по запросу учит медленнее.** Полный промпт даёт ей в $n + 1$ раз меньше ответов за
+# - **Функция потерь на запросе учит медленнее.** Полный промпт даёт ей в $n + 1$ раз меньше ответов за
 #   шаг, так что вариант, который с ней ничему не научился, мог просто не успеть. Судить об этом можно
 #   по LPE + CM с той же функцией потерь.
-# - **Префиксная маска сравнивается с каузальной только у LPE.** SPE + CM с функцией потерь по запросу
+# - **Префиксная маска сравнивается с каузальной только у LPE.** SPE + CM с функцией потерь на запросе
 #   не обучали.
 # - **Внимание — ещё не причина.** Большой вес внимания от $x_i$ к $y_i$ показывает, что ответ доступен;
 #   пользуется ли им модель, показывает подложенный ответ.
@@ -517,5 +523,5 @@ report.effects("leak_effects", results)
 #   same loss is there to judge by.
 # - **The prefix mask is compared with the causal one for LPE only.** SPE + CM was not trained with a
 #   loss on the query.
-# - **Attention is not yet a cause.** A large attention weight from $x_i$ to $y_i$ shows that the answer is
-#   at hand; whether the model uses it is shown by the planted answer.
+# - **Attention alone proves nothing.** A large attention weight from $x_i$ to $y_i$ shows that the
+#   answer is at hand; whether the model uses it is shown by the planted answer.

@@ -66,14 +66,15 @@
 # %% [markdown] tags=["ru"]
 # ## Параметры
 #
-# Те же, что в [первом ноутбуке](1_position_and_mask.ipynb#Parameters): они определяют, какие записанные веса мы берём. Если в первом ноутбуке
-# запуска с такими $b$ и зерном ещё не было, он будет обучен.
+# Те же, что в [первом ноутбуке](1_position_and_mask.ipynb#Parameters): они определяют, какие записанные
+# веса мы берём. Если в первом ноутбуке запуска с такими $b$ и зерном ещё не было, он будет выполнен.
 
 # %% [markdown] tags=["en"]
 # ## Parameters
 #
-# The same as in the [first notebook](1_position_and_mask.ipynb#Parameters): they determine which recorded weights we take. If the first notebook
-# has no run with this $b$ and seed yet, one will be trained.
+# The same as in the [first notebook](1_position_and_mask.ipynb#Parameters): they determine which
+# recorded weights we take. If the first notebook has no run with this $b$ and seed yet, one will be
+# trained.
 
 # %%
 import logging
@@ -84,7 +85,7 @@ from matplotlib.ticker import MaxNLocator
 
 from icl_core import drawing, generalisation, records, report, training
 from icl_core.config import ABLATIONS, VARIANTS, Config, notebook_parameters
-from icl_core.verdicts import claim, per_run
+from icl_core.verdicts import claim, per_run, typical
 
 logging.basicConfig(format="%(asctime)s %(message)s")
 logging.getLogger("icl_core").setLevel("INFO")
@@ -117,19 +118,19 @@ n, six = config.n_examples, list(config.variants)
 # %% [markdown] tags=["ru"]
 # ## Что и как меняется
 #
-# - **Длина**: от 0 до $4n + 3$ примеров. Таблица LPE кончается на обученной длине, и дальше такая модель
-#   ничего не предсказывает: её линия обрывается. Два способа продолжить таблицу показаны отдельно:
-#   **zeros** — дальше идут нулевые строки, **interpolated** — таблица линейно растянута на всю новую
-#   длину.
+# - **Длина**: от 0 до $4n + 3$ примеров. Таблица LPE кончается на той длине, при которой модель
+#   обучалась, и дальше такая модель ничего не предсказывает: её линия обрывается. Два способа продолжить
+#   таблицу показаны отдельно: **zeros** — дальше идут нулевые строки, **interpolated** — таблица линейно
+#   растянута на всю новую длину.
 # - **Итерации цикла**: от 1 до 20 (или до $2b$, если это больше) при полном промпте.
-# - **Распределение**: $x$ или $w$ в три раза меньше и в три раза больше; $x$ с зависимыми
-#   координатами, то есть со случайной, своей в каждом промпте ковариацией, собственные числа которой
-#   убывают как $1 / i^2$; гауссовский шум со стандартным отклонением 0,1 и 0,5 в ответах $y_i$
-#   (верный ответ на запрос — без шума). Похожие проверки есть у [Garg et al. 2022](https://arxiv.org/abs/2208.01066).
+# - **Распределение**: $x$ или $w$ в три раза меньше и в три раза больше; $x$ с зависимыми координатами,
+#   то есть со случайной, своей в каждом промпте ковариацией, собственные числа которой убывают как
+#   $1 / i^2$; гауссовский шум со стандартным отклонением 0,1 и 0,5 в ответах $y_i$ (верный ответ на
+#   запрос — без шума). Похожие проверки есть у [Garg et al. 2022](https://arxiv.org/abs/2208.01066).
 #
 # Квадрат ошибки делим на $d$ и на квадрат множителя при $x$ или $w$, поэтому предсказание «всегда ноль»
-# везде получает в среднем 1. Промптов не больше 256; запрос в каждом один и тот же при любой длине, а
-# все распределения получены из одних и тех же случайных чисел.
+# везде получает в среднем 1. Ошибка считается не более чем по 256 промптам; запрос в каждом один и тот
+# же при любой длине, а все распределения получены из одних и тех же случайных чисел.
 
 # %% [markdown] tags=["en"]
 # ## What is changed and how
@@ -142,7 +143,8 @@ n, six = config.n_examples, list(config.variants)
 # - **Distribution**: $x$ or $w$ three times smaller and three times larger; $x$ with dependent
 #   coordinates, that is, with a random covariance, one for each prompt, whose eigenvalues fall as
 #   $1 / i^2$; Gaussian noise with a standard deviation of 0.1 and 0.5 in the answers $y_i$ (the true
-#   answer to the query is free of noise). There are similar tests in [Garg et al. 2022](https://arxiv.org/abs/2208.01066).
+#   answer to the query is free of noise). There are similar tests in
+#   [Garg et al. 2022](https://arxiv.org/abs/2208.01066).
 #
 # Squared errors are divided by $d$ and by the square of the factor at $x$ or $w$, so the prediction
 # “always zero” scores 1 on average everywhere. There are at most 256 prompts; the query of each is the
@@ -195,8 +197,9 @@ def draw_loops(frame, t):
         ax.axvline(own_b, color="grey", linewidth=0.8, linestyle=":")
         ax.set(title=f"b = {own_b}", yscale="log", xlabel=t("итераций цикла", "loop iterations"))
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for ax in axes[0]:  # now that all have their common scale
+        drawing.name_lines(ax)
     axes[0, 0].set_ylabel(t("ошибка в целевой задаче / d", "target error / d"))
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right center")
     return figure
 
 
@@ -207,8 +210,8 @@ report.figure(
     ru={
         "alt": "Ошибка шести вариантов в целевой задаче от числа итераций цикла, один запуск",
         "caption": f"Один запуск, b = {config.b}, зерно {config.seed}: ошибка в целевой задаче при полном "
-        "промпте от числа итераций цикла при оценке. Штриховые линии — варианты без маски, вертикаль из "
-        "точек — число итераций при обучении.",
+        "промпте от числа итераций цикла при оценке. Штриховые линии — варианты без маски, вертикальный "
+        "пунктир — число итераций при обучении.",
     },
     en={
         "alt": "Target error of six variants against the number of loop iterations, one run",
@@ -233,16 +236,12 @@ by_length = measured[(measured.prompts == "as trained") & (measured.loops == mea
 LINES = {"": "-", "zeros": ":", "interpolated": "-."}
 
 
-def average(values):
-    return values.mean(skipna=False)
-
-
 def draw_lengths(t):
     figure, axes = plt.subplots(1, 2, figsize=(12, 5), sharey=True)
     for name in six:
         ax = axes[0] if name.endswith("CM") else axes[1]
         for extension, own in by_length[by_length.variant == name].groupby("extension"):
-            mean = own.groupby("k").error.agg(average)
+            mean = own.groupby("k").error.agg(typical)
             look = drawing.style(name) | {"linestyle": LINES[extension]}
             ax.plot(mean.index, mean, label=f"{name} {extension}", markersize=4, **look)
     for ax, title in zip(axes, (t("с маской", "with the mask"), t("без маски", "without a mask"))):
@@ -260,15 +259,18 @@ report.figure(
     "elsewhere_lengths",
     draw_lengths,
     ru={
-        "alt": "Ошибка в целевой задаче от числа примеров, примерно до четырёх обученных длин",
-        "caption": "Ошибка в целевой задаче от числа in-context примеров при оценке, среднее по запускам "
-        f"(всего запусков: {n_runs}). Вертикаль из точек — число примеров при обучении. Линия LPE на ней "
-        "обрывается; дальше точечная линия — таблица, продолженная нулями (zeros), штрихпунктирная — "
+        "alt": "Ошибка в целевой задаче в зависимости от числа примеров, примерно до вчетверо большего, чем "
+        "при обучении",
+        "caption": "Ошибка в целевой задаче в зависимости от числа in-context примеров при оценке, среднее "
+        "геометрическое по запускам "
+        f"(всего запусков: {n_runs}). Вертикальный пунктир — число примеров при обучении. Линия LPE на ней "
+        "обрывается; дальше пунктирная линия — таблица, продолженная нулями (zeros), штрихпунктирная — "
         "растянутая (interpolated).",
     },
     en={
         "alt": "Target error against the number of examples, up to about four times the trained length",
-        "caption": "Target error against the number of in-context examples at evaluation, mean over runs "
+        "caption": "Target error against the number of in-context examples at evaluation, geometric mean "
+        "over runs "
         f"(runs: {n_runs}). The dotted vertical is the number of examples in training. LPE’s line ends at "
         "it; beyond, the dotted line is the table continued by zeros (zeros), the dash-dotted one the "
         "table stretched (interpolated).",
@@ -276,18 +278,21 @@ report.figure(
 )
 
 # %% [markdown] tags=["ru"]
-# Те же числа для всех вариантов, обученных по всем токенам, в том числе из других ноутбуков:
-# ошибка в целевой задаче при обученной длине, вдвое и примерно вчетверо большей.
+# Те же числа для всех вариантов, обученных с функцией потерь по всем токенам, в том числе из других
+# ноутбуков: ошибка в целевой задаче при той же длине, что при обучении, при вдвое и примерно вчетверо
+# большей. Промпты здесь другие, чем в первом ноутбуке, и столбец $n$ немного отличается от тамошних
+# чисел.
 
 # %% [markdown] tags=["en"]
 # The same numbers for all variants trained on all tokens, those of the other notebooks included: the
-# target error at the trained length, at twice and at about four times that.
+# target error at the trained length, at twice and at about four times that. The prompts are others than in
+# the first notebook, so the column $n$ differs a little from there.
 
 # %%
 alike = [name for name, variant in VARIANTS.items() if variant.loss == "all"]
 lengths = {n: "n", 2 * n: "2n", 4 * n + 3: "4n + 3"}
 rows = by_length[by_length.k.isin(lengths) & by_length.variant.isin(alike)]
-wide = rows.groupby(["b", "variant", "extension", "k"]).error.agg(average).unstack()
+wide = rows.groupby(["b", "variant", "extension", "k"]).error.agg(typical).unstack()
 wide = wide.rename(columns=lengths).reset_index()
 columns = {name: name for name in ("b", "variant", "extension", *lengths.values())}
 report.table(
@@ -309,13 +314,15 @@ report.figure(
     ru={
         "alt": "Ошибка шести вариантов в целевой задаче от числа итераций цикла, для каждого b",
         "caption": "Ошибка в целевой задаче при полном промпте от числа итераций цикла при оценке, среднее "
-        "по запускам с одним b; полоса — от наименьшего значения до наибольшего. Штриховые линии — "
-        "варианты без маски, вертикаль из точек — число итераций при обучении.",
+        "геометрическое по запускам с одним и тем же b; полоса — от наименьшего значения до наибольшего. "
+        "Штриховые линии — "
+        "варианты без маски, вертикальный пунктир — число итераций при обучении.",
     },
     en={
         "alt": "Target error of six variants against the number of loop iterations, for each b",
         "caption": "Target error with the full prompt against the number of loop iterations at evaluation, "
-        "mean over the runs of one b; the band spans the smallest to the largest value. Dashed lines are "
+        "geometric mean over the runs of one b; the band spans the smallest to the largest value. Dashed "
+        "lines are "
         "variants without a mask, the dotted vertical is the number of iterations in training.",
     },
 )
@@ -323,19 +330,19 @@ report.figure(
 # %% [markdown] tags=["ru"]
 # ### Распределение промптов
 #
-# Ошибка в целевой задаче при полном промпте, средняя по запускам с одним $b$. Столбец «как при
-# обучении» — те же промпты без изменений.
+# Ошибка в целевой задаче при полном промпте, средняя (геометрически) по запускам с одним и тем же $b$.
+# Столбец «как при обучении» — те же промпты без изменений.
 
 # %% [markdown] tags=["en"]
 # ### The distribution of prompts
 #
-# The target error with the full prompt, mean over the runs of one $b$. The column “as trained” has the
-# same prompts unchanged.
+# The target error with the full prompt, geometric mean over the runs of one $b$. The column “as trained”
+# has the same prompts unchanged.
 
 # %%
 own_loops = measured[(measured.k == n) & (measured.loops == measured.b)]
 own_loops = own_loops[own_loops.extension == ""]
-shifted = own_loops.groupby(["b", "variant", "prompts"]).error.agg(average).unstack()
+shifted = own_loops.groupby(["b", "variant", "prompts"]).error.agg(typical).unstack()
 shifted = shifted[list(generalisation.SCALES)].reset_index()
 russian = [
     "как при обучении",
@@ -364,7 +371,7 @@ report.table(
 # | пункт | что измеряем в каждом запуске | подтверждено, если |
 # |---|---|---|
 # | 9 | рост $E(2n) / E(n)$ у вариантов с маской; у LPE — с каждым из двух продолжений таблицы | больше 1 |
-# | 9 | прибавка $E(2n) - E(n)$ у LPE + CM с каждым из продолжений минус она же у CM и у SPE + CM | больше 0 |
+# | 9 | прибавка $E(2n) - E(n)$ у LPE + CM с каждым из продолжений минус такая же прибавка у CM и у SPE + CM | больше 0 |
 # | A | отношение $E(2b) / E(b)$ у вариантов с маской | больше 1 |
 # | B | отношение $E(3x) / E$ у вариантов с маской | больше 1 |
 #
@@ -374,9 +381,10 @@ report.table(
 # %% [markdown] tags=["en"]
 # ## Verdicts
 #
-# $E(n)$ and $E(2n)$ are the target error with $n$ and $2n$ examples, $E(b)$ and $E(2b)$ after $b$ and $2b$
-# loop iterations, $E(3x)$ on prompts with $x$ three times as large, $E$ without any change. The averaging
-# and the intervals are those of the [first notebook](1_position_and_mask.ipynb#Verdicts); the thresholds are ours.
+# $E(n)$ and $E(2n)$ are the target error with $n$ and $2n$ examples, $E(b)$ and $E(2b)$ after $b$ and
+# $2b$ loop iterations, $E(3x)$ on prompts with $x$ three times as large, $E$ without any change. The
+# averaging and the intervals are those of the [first notebook](1_position_and_mask.ipynb#Verdicts); the
+# thresholds are ours.
 #
 # | point | what is measured in every run | confirmed if |
 # |---|---|---|
@@ -463,13 +471,15 @@ report.effects("elsewhere_effects", results)
 # %% [markdown] tags=["ru"]
 # ## Чего этот эксперимент не показывает
 #
-# - **Рост — это отношение.** У варианта, который плох уже при обученной длине, рост может быть мал
-#   только поэтому, а у самого точного он велик и при малой прибавке. Поэтому между собой варианты мы
-#   сравниваем по прибавке.
+# - **Рост — это отношение.** У варианта, который плох уже при той же длине, что при обучении, рост может
+#   быть мал только поэтому, а у самого точного он велик и при малой прибавке. Поэтому между собой
+#   варианты мы сравниваем по прибавке.
+# - **При $b = 1$ цикла в обучении не было.** Вторая итерация подаёт модели её собственный выход, которого
+#   она никогда не видела; зацикливание проверяют только запуски с $b > 1$.
 # - **Есть и другие способы продолжить таблицу.** Дообучить её на более длинных промптах мы не пробовали.
 # - **Промпты у всех запусков одни и те же.** Доверительный интервал по зёрнам не говорит о том, что
 #   получилось бы на других промптах.
-# - **Изменения — по одному.** Сочетания не проверялись.
+# - **Каждый раз менялось что-то одно.** Сочетания не проверялись.
 
 # %% [markdown] tags=["en"]
 # ## What this experiment does not show
@@ -477,6 +487,8 @@ report.effects("elsewhere_effects", results)
 # - **Growth is a ratio.** In a variant that is bad at the trained length already it may be small for
 #   that reason alone, while in the most precise one it is large even for a small increase. That is why
 #   variants are compared with each other by their increase.
+# - **With $b = 1$ nothing was looped in training.** A second iteration then feeds the model its own output,
+#   which it has never seen; only runs with $b > 1$ test looping.
 # - **There are other ways to continue the table.** We did not try fine-tuning it on longer prompts.
 # - **The prompts are the same for all runs.** The confidence interval over seeds does not tell what
 #   other prompts would have given.

@@ -20,15 +20,16 @@
 # %% [markdown] tags=["ru"]
 # ## Вопрос
 #
-# Строки SPE и LPE различаются не только формой. В начале обучения строка SPE в десятки раз длиннее
-# строки LPE, а токены после входного линейного слоя по длине ближе к строкам SPE. Значит, разница между
+# Строки SPE и LPE различаются не только формой. В начале обучения норма строки SPE в десятки раз больше,
+# чем у LPE, а токены после входного линейного слоя по норме ближе к строкам SPE. Значит, разница между
 # кодированиями может быть просто разницей масштабов. Чтобы отделить одно от другого, мы добавляем
 # варианты:
 #
-# - **SPE small**: строки SPE, умноженные на такое число, что их длина та же, что у LPE в начале обучения;
+# - **SPE small**: строки SPE, умноженные на такое число, что их норма та же, что у LPE в начале обучения;
 # - **LPE large**: обучаемая таблица, которая в начале обучения равна таблице SPE;
-# - **(small read-in)**: начальные веса входного слоя — нормальные случайные числа со стандартным
-#   отклонением 0,02, а не принятые в PyTorch, и потому токены в начале обучения во много раз короче.
+# - **(small read-in)**: начальные веса входного слоя — нормально распределённые случайные числа со
+#   стандартным отклонением 0,02, а не принятые в PyTorch, и потому токены в начале обучения во много раз
+#   меньше по норме.
 #
 # При $b > 1$ есть ещё один вопрос: обычно кодирование прибавляется на каждой итерации цикла. В вариантах
 # **(first iteration)** оно прибавляется только на первой.
@@ -53,11 +54,13 @@
 #
 # Записаны до запусков; все наши.
 #
-# - **A**: с маской уменьшенные строки SPE дают меньшую ошибку, чем обычные: дело хотя бы отчасти в масштабе.
+# - **A**: с маской уменьшенные строки SPE дают меньшую ошибку, чем обычные: дело хотя бы отчасти в
+#   масштабе.
 # - **B**: с маской LPE, которое начинает с таблицы SPE, хуже обычного LPE.
 # - **C**: и при равных масштабах LPE с маской лучше SPE с маской: дело не только в масштабе.
-# - **D**: с малыми начальными весами входного слоя ни один вариант не хуже, чем с обычными.
+# - **D**: с малыми начальными весами входного слоя каждый вариант лучше, чем с обычными.
 # - **E**: при $b > 1$ прибавлять кодирование только на первой итерации цикла хуже, чем на каждой.
+#   В полной сетке таких запусков пока нет, и вердикт по E появится, только если их сделать.
 
 # %% [markdown] tags=["en"]
 # ## Hypotheses
@@ -67,19 +70,23 @@
 # - **A**: with the mask, small SPE rows give a lower error than the usual ones: scale is at least part of
 #   the story.
 # - **B**: with the mask, LPE that starts from SPE’s table is worse than the usual LPE.
-# - **C**: even at equal scales LPE with the mask beats SPE with the mask: scale is not the whole story.
-# - **D**: with small initial read-in weights no variant is worse than with the usual ones.
-# - **E**: with $b > 1$ adding the encoding in the first loop iteration only is worse than in every one.
+# - **C**: even at equal initial scales LPE with the mask beats SPE with the mask: scale is not the whole
+#   story.
+# - **D**: with small initial read-in weights every variant is better than with the usual ones.
+# - **E**: with $b > 1$ adding the encoding in the first loop iteration only is worse than in every one. The
+#   full grid has no such run yet, so E gets a verdict only where one is made.
 
 # %% [markdown] tags=["ru"]
 # ## Параметры
 #
-# Те же, что в [первом ноутбуке](1_position_and_mask.ipynb#Parameters); там сказано, откуда взято каждое значение.
+# Те же, что в [первом ноутбуке](1_position_and_mask.ipynb#Parameters); там сказано, откуда взято каждое
+# значение.
 
 # %% [markdown] tags=["en"]
 # ## Parameters
 #
-# The same as in the [first notebook](1_position_and_mask.ipynb#Parameters), which says where each value comes from.
+# The same as in the [first notebook](1_position_and_mask.ipynb#Parameters), which says where each value
+# comes from.
 
 # %%
 import logging
@@ -122,17 +129,18 @@ usual = [name for name in variants if "small" not in name and "large" not in nam
 # %% [markdown] tags=["ru"]
 # ## Устройство эксперимента
 #
-# Задача, модель и оценка те же, что в [первом ноутбуке](1_position_and_mask.ipynb#Design). Те же и промпты, и начальные веса, кроме
-# названных выше. Варианты первого ноутбука не обучаются заново, если он уже записал запуск с теми же $b$
-# и зерном. В таблице — средняя длина строки кодирования и токена $x$ после входного слоя в начале обучения.
+# Задача, модель и оценка те же, что в [первом ноутбуке](1_position_and_mask.ipynb#Design). Те же и
+# промпты, и начальные веса, кроме названных выше. Варианты первого ноутбука не обучаются заново, если он
+# уже записал запуск с теми же $b$ и зерном. В таблице — средняя норма строки кодирования и токена $x$
+# после входного слоя в начале обучения.
 
 # %% [markdown] tags=["en"]
 # ## Design
 #
-# Task, model and evaluation are those of the [first notebook](1_position_and_mask.ipynb#Design). So are the prompts, and the initial weights
-# except for those named above. Variants of the first notebook are not trained again if it has already
-# recorded a run with the same $b$ and seed. The table gives the mean length of an encoding’s row and of an
-# $x$-token after the read-in at the start of training.
+# Task, model and evaluation are those of the [first notebook](1_position_and_mask.ipynb#Design). So are
+# the prompts, and the initial weights except for those named above. Variants of the first notebook are
+# not trained again if it has already recorded a run with the same $b$ and seed. The table gives the mean
+# length of an encoding’s row and of an $x$-token after the read-in at the start of training.
 
 # %%
 stack = model.LoopedTransformer(config, config.stack)
@@ -148,7 +156,7 @@ report.table(
 # %% [markdown] tags=["ru"]
 # ## Запуск
 #
-# Законченный запуск читается из `data/`, прерванный продолжается, недостающий обучается.
+# Законченный запуск читается из `data/`, прерванный продолжается, недостающий выполняется.
 
 # %% [markdown] tags=["en"]
 # ## The run
@@ -181,7 +189,7 @@ report.figure(
     ru={
         "alt": "Кривые обучения всех вариантов одного запуска, обычных и изменённых",
         "caption": f"Один запуск, b = {config.b}, зерно {config.seed}. Слева функция потерь на обучении, "
-        "справа ошибка в целевой задаче. Штриховые линии — варианты без маски, горизонталь из точек "
+        "справа ошибка в целевой задаче. Штриховые линии — варианты без маски, горизонтальный пунктир "
         "— предсказание «всегда ноль».",
     },
     en={
@@ -216,21 +224,22 @@ by_b = report.means_by_b(
 # %% [markdown] tags=["ru"]
 # ## Вердикты
 #
-# Величина $E$, усреднение и интервалы определены в [первом ноутбуке](1_position_and_mask.ipynb#Verdicts); пороги здесь тоже наши.
+# Величина $E$, усреднение и интервалы определены в [первом
+# ноутбуке](1_position_and_mask.ipynb#Verdicts); пороги здесь тоже наши.
 #
 # | пункт | что измеряем в каждом запуске | подтверждено, если |
 # |---|---|---|
 # | A | отношение $E$ у SPE small + CM к $E$ у SPE + CM | меньше 1 |
 # | B | отношение $E$ у LPE large + CM к $E$ у LPE + CM | больше 1 |
 # | C | отношение $E$ у LPE + CM к $E$ у SPE small + CM и $E$ у LPE large + CM к $E$ у SPE + CM | меньше 1 |
-# | D | отношение $E$ с (small read-in) к $E$ без него, для каждого обычного варианта | меньше 1 |
-# | E | SPE + CM и LPE + CM: отношение $E$ с (first iteration) к $E$ без него, $b > 1$ | больше 1 |
+# | D | отношение $E$ с (small read-in) к $E$ того же варианта без этой пометки, для каждого обычного варианта | меньше 1 |
+# | E | SPE + CM и LPE + CM: отношение $E$ с (first iteration) к $E$ того же варианта без этой пометки, $b > 1$ | больше 1 |
 
 # %% [markdown] tags=["en"]
 # ## Verdicts
 #
-# The quantity $E$, the averaging and the intervals are defined in the [first notebook](1_position_and_mask.ipynb#Verdicts); the thresholds are
-# ours here too.
+# The quantity $E$, the averaging and the intervals are defined in the [first
+# notebook](1_position_and_mask.ipynb#Verdicts); the thresholds are ours here too.
 #
 # | point | what is measured in every run | confirmed if |
 # |---|---|---|
@@ -274,16 +283,16 @@ statements = {
         "SPE + CM with small rows beats the usual one: scale is at least part of the story",
     ),
     "B": (
-        "LPE + CM, которое начинает с таблицы SPE, хуже обычного",
+        "LPE + CM, начинающий с таблицы SPE, хуже обычного",
         "LPE + CM that starts from SPE’s table is worse than the usual one",
     ),
     "C": (
         "И при равных масштабах LPE + CM лучше, чем SPE + CM",
-        "Even at equal scales LPE + CM beats SPE + CM",
+        "Even at equal initial scales LPE + CM beats SPE + CM",
     ),
     "D": (
-        "С малыми начальными весами входного слоя ни один вариант не хуже, чем с обычными",
-        "With small initial read-in weights no variant is worse than with the usual ones",
+        "С малыми начальными весами входного слоя каждый вариант лучше, чем с обычными",
+        "With small initial read-in weights every variant is better than with the usual ones",
     ),
     "E": (
         "Прибавлять кодирование только на первой итерации цикла хуже, чем на каждой",
@@ -298,13 +307,14 @@ report.effects("scales_effects", results)
 # %% [markdown] tags=["ru"]
 # ## Чего этот эксперимент не показывает
 #
-# - **По двум точкам кривой не провести.** Испытаны только масштабы самих кодирований, между ними — ничего.
+# - **Две точки — ещё не кривая.** Испытаны только масштабы самих кодирований, между ними — ничего.
 # - **Масштаб в начале — не масштаб в конце.** Обучаемая таблица и входной слой меняются по ходу обучения;
 #   мы задаём лишь то, с чего они начинают.
 
 # %% [markdown] tags=["en"]
 # ## What this experiment does not show
 #
-# - **Two points make no curve.** Only the scales of the encodings themselves were tried, nothing in between.
+# - **Two points make no curve.** Only the scales of the encodings themselves were tried, nothing in
+#   between.
 # - **The scale at the start is not the scale at the end.** A learned table and the read-in change in
 #   training; we only set where they start.

@@ -66,7 +66,7 @@
 # %% [markdown] tags=["ru"]
 # ## Параметры
 #
-# Значения ниже — из первого ноутбука; меньшие задаёт `grids/full.yaml`, и papermill подставляет их в
+# Значения ниже — из первого ноутбука; уменьшенные задаёт `grids/full.yaml`, и papermill подставляет их в
 # следующей ячейке.
 
 # %% [markdown] tags=["en"]
@@ -84,7 +84,7 @@ from matplotlib.ticker import MaxNLocator
 
 from icl_core import drawing, evaluation, records, report, sampler, training
 from icl_core.config import FUNCTION_CLASSES, Config, notebook_parameters
-from icl_core.verdicts import claim, per_run
+from icl_core.verdicts import claim, per_run, typical
 
 logging.basicConfig(format="%(asctime)s %(message)s")
 logging.getLogger("icl_core").setLevel("INFO")
@@ -120,16 +120,16 @@ variants, n = list(config.variants), config.n_examples
 # %% [markdown] tags=["ru"]
 # ## Устройство эксперимента
 #
-# Модель, обучение и оценка те же, что в [первом ноутбуке](1_position_and_mask.ipynb#Design); координаты $x$ во всех классах одни и те же.
-# Ответы в каждом классе приведены к такому масштабу, что ошибка предсказания «всегда ноль» в среднем
-# равна 1. Размер этих запусков:
+# Модель, обучение и оценка те же, что в [первом ноутбуке](1_position_and_mask.ipynb#Design); координаты
+# $x$ во всех классах одни и те же. Ответы в каждом классе приведены к такому масштабу, что ошибка
+# предсказания «всегда ноль» в среднем равна 1. Размер этих запусков:
 
 # %% [markdown] tags=["en"]
 # ## Design
 #
-# Model, training and evaluation are those of the [first notebook](1_position_and_mask.ipynb#Design); the coordinates $x$ are the same in all
-# classes. In each class answers are scaled so that the prediction “always zero” has an error of 1 on
-# average. The size of these runs:
+# Model, training and evaluation are those of the [first notebook](1_position_and_mask.ipynb#Design); the
+# coordinates $x$ are the same in all classes. In each class answers are scaled so that the prediction
+# “always zero” has an error of 1 on average. The size of these runs:
 
 # %%
 sizes = {
@@ -150,8 +150,8 @@ report.table(
 # %% [markdown] tags=["ru"]
 # ## Запуск
 #
-# На каждый класс — один запуск. Законченный запуск читается из `data/`, прерванный продолжается, недостающий
-# обучается.
+# На каждый класс — один запуск. Законченный запуск читается из `data/`, прерванный продолжается,
+# недостающий выполняется.
 
 # %% [markdown] tags=["en"]
 # ## The run
@@ -227,21 +227,23 @@ report.figure(
     draw_classes,
     ru={
         "alt": "Ошибка шести вариантов в целевой задаче в зависимости от числа примеров, четыре класса функций",
-        "caption": "Ошибка в целевой задаче от числа in-context примеров k для четырёх классов функций, "
-        "среднее по запускам; полоса — от наименьшего значения до наибольшего. Штриховые цветные линии — "
+        "caption": "Ошибка в целевой задаче в зависимости от числа in-context примеров k для четырёх классов "
+        "функций, "
+        "среднее геометрическое по запускам; полоса — от наименьшего значения до наибольшего. Штриховые "
+        "цветные линии — "
         "варианты без маски, тонкие серые — эталонные решатели; линия, уходящая за край, обрывается.",
     },
     en={
         "alt": "Target error of six variants against the number of examples, four function classes",
         "caption": "Target error against the number of in-context examples k for four function classes, "
-        "mean over runs; the band spans the smallest to the largest value. Dashed coloured lines are "
+        "geometric mean over runs; the band spans the smallest to the largest value. Dashed coloured lines are "
         "variants without a mask, thin grey ones reference solvers; a line that leaves the panel is cut off.",
     },
 )
 
 # %%
 full = errors[errors.k == n]
-wide = full.groupby(["b", "variant", "of"]).error.agg(lambda own: own.mean(skipna=False)).unstack()
+wide = full.groupby(["b", "variant", "of"]).error.agg(typical).unstack()
 wide = wide[list(FUNCTION_CLASSES)].reset_index().sort_values(["b", "linear"])
 columns = {name: name for name in ("b", "variant", *FUNCTION_CLASSES)}
 report.table(wide, ru=columns | {"variant": "вариант"}, en=columns)
@@ -249,10 +251,10 @@ report.table(wide, ru=columns | {"variant": "вариант"}, en=columns)
 # %% [markdown] tags=["ru"]
 # ## Вердикты
 #
-# $E(v)$ — ошибка в целевой задаче у варианта $v$ при полном промпте. Усреднение и интервалы — как в [первом
-# ноутбуке](1_position_and_mask.ipynb#Verdicts); пороги здесь тоже наши. $\rho$ — ранговая корреляция Спирмена между ошибками шести вариантов
-# в этом классе и на линейных функциях, в запусках с одними и теми же $b$ и зерном: 1, если порядок тот же,
-# −1, если обратный.
+# $E(v)$ — ошибка в целевой задаче у варианта $v$ при полном промпте. Усреднение и интервалы — как в
+# [первом ноутбуке](1_position_and_mask.ipynb#Verdicts); пороги здесь тоже наши. $\rho$ — ранговая
+# корреляция Спирмена между ошибками шести вариантов в этом классе и на линейных функциях, в запусках с
+# одними и теми же $b$ и зерном: 1, если порядок тот же, −1, если обратный.
 #
 # | пункт | что измеряем в каждом запуске | подтверждено, если |
 # |---|---|---|
@@ -264,10 +266,10 @@ report.table(wide, ru=columns | {"variant": "вариант"}, en=columns)
 # %% [markdown] tags=["en"]
 # ## Verdicts
 #
-# $E(v)$ is the target error of variant $v$ with the full prompt. The averaging and the intervals are those of the
-# [first notebook](1_position_and_mask.ipynb#Verdicts); the thresholds are ours here too. $\rho$ is Spearman’s rank correlation between the errors
-# of the six variants in this class and on linear functions, in runs with the same $b$ and seed: 1 if the
-# order is the same, −1 if it is reversed.
+# $E(v)$ is the target error of variant $v$ with the full prompt. The averaging and the intervals are
+# those of the [first notebook](1_position_and_mask.ipynb#Verdicts); the thresholds are ours here too.
+# $\rho$ is Spearman’s rank correlation between the errors of the six variants in this class and on
+# linear functions, in runs with the same $b$ and seed: 1 if the order is the same, −1 if it is reversed.
 #
 # | point | what is measured in every run | confirmed if |
 # |---|---|---|
@@ -327,10 +329,12 @@ report.effects("classes_effects", results)
 # %% [markdown] tags=["ru"]
 # ## Чего этот эксперимент не показывает
 #
-# - **Эксперимент мал.** Вариант, который за эти шаги ничему не научился, мог бы научиться позже; в полном
-#   размере мы эти классы не испытывали.
-# - **Классы трудны по-разному.** Например, дерево по столь немногим примерам точно не восстановить. Поэтому
-#   сравнивать имеет смысл не ошибки в разных классах, а порядок вариантов.
+# - **Эксперимент уменьшен.** Вариант, который за эти шаги ничему не научился, мог бы научиться позже; в
+#   полном размере мы эти классы не испытывали.
+# - **Классы трудны по-разному.** Например, дерево по столь немногим примерам в точности не восстановить.
+#   Поэтому сравнивать имеет смысл не ошибки в разных классах, а порядок вариантов.
+# - **За рангом не видно расстояния.** Где варианты почти не различаются, их порядок — в основном шум; а
+#   одно деление на варианты с маской и без маски уже даёт высокое $\rho$.
 
 # %% [markdown] tags=["en"]
 # ## What this experiment does not show
@@ -339,3 +343,5 @@ report.effects("classes_effects", results)
 #   did not try these classes at full size.
 # - **Classes differ in difficulty.** A tree, for one, cannot be recovered exactly from so few examples. So
 #   what makes sense to compare is not the errors in different classes but the order of the variants.
+# - **A rank hides the distance.** Where the variants hardly differ, their order is mostly noise; and the
+#   split into masked and unmasked ones alone already gives a high $\rho$.

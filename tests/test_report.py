@@ -2,11 +2,13 @@
 
 import math
 import re
+from itertools import pairwise
 
 import matplotlib.pyplot as plt
 import nbformat
 import pandas as pd
 import pytest
+from matplotlib.text import Text
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from icl_core import drawing, report
@@ -77,6 +79,44 @@ def test_figure_comes_in_both_languages_and_the_same_each_time(shown):
     assert not re.search(r"\d{4}-\d\d-\d\dT", en), "no dates"
 
 
+@pytest.mark.parametrize(
+    "limits, expected",
+    [
+        ((0.012, 1.3), "0.02 0.05 0.1 0.2 0.5 1"),
+        ((1e-4, 2e3), "0.0001 0.001 0.01 0.1 1 10 100 1\u202f000"),
+    ],
+)
+def test_ticks_of_a_log_axis_are_plain_numbers(shown, limits, expected):
+    figures = []
+
+    def draw(t):
+        figure, axes = plt.subplots()
+        axes.set(yscale="log", ylim=limits)
+        figures.append(figure)
+        return figure
+
+    report.figure("log", draw, ru={"alt": "", "caption": ""}, en={"alt": "", "caption": ""})
+    for figure, words in zip(figures, (expected.replace(".", ","), expected)):
+        axis = figure.axes[0].yaxis
+        inside = [tick for tick in axis.get_majorticklocs() if limits[0] <= tick <= limits[1]]
+        assert " ".join(axis.get_major_formatter().format_ticks(inside)) == words
+
+
+def test_lines_are_named_at_their_ends_and_no_names_overlap():
+    figure, axes = plt.subplots(figsize=(6, 4))
+    for name, end in (("a", 1.0), ("b", 0.02), ("c", 1.01), ("lost", math.nan), ("d", 0.99)):
+        axes.plot([0, 1], [1.2, end], label=name)
+    axes.plot([0, 1], [0.5, 0.5])  # has no name
+    axes.set_yscale("log")
+    drawing.name_lines(axes)
+    figure.canvas.draw()
+    boxes = {name.get_text(): Text.get_window_extent(name) for name in axes.texts}  # no arrows
+    upwards = sorted(boxes, key=lambda name: boxes[name].y0)
+    assert upwards == ["b", "d", "a", "c", "lost"]
+    assert all(boxes[below].y1 <= boxes[above].y0 for below, above in pairwise(upwards))
+    plt.close(figure)
+
+
 def test_every_variant_and_solver_has_its_own_look():
     """Colour and line together, and marker and line together, tell variants apart."""
     drawn = {name.partition(" (")[0] for names in ABLATIONS.values() for name in names}
@@ -110,7 +150,7 @@ def test_effects_draw_open_and_certain_claims_alike():
 
 def results():
     """One point that is confirmed and one that is not, the second by its second row alone."""
-    values = pd.Series({(1, 0): 2.0, (1, 1): 2.1}).rename_axis(["b", "seed"])
+    values = pd.Series({(1, 0): 2.0, (1, 1): 2.1, (1, 2): 2.2}).rename_axis(["b", "seed"])
     few = values.iloc[:1]
     return pd.DataFrame(
         [
@@ -131,6 +171,7 @@ def test_verdicts_state_thresholds_and_points_as_a_whole_in_both_languages(shown
     cells = [[cell.strip() for cell in row.split("|")[1:-1]] for row in en_whole.splitlines()[2:]]
     assert cells == [["1", "bad", "confirmed"], ["2", "good", "not confirmed"]]
     assert "плохо" in ru_whole and "не подтверждено" in ru_whole
+    assert re.search(r"\| E\(LPE\) .* 0 / 3 +\| not confirmed", en), "seeds on the claimed side"
 
 
 def test_verdicts_can_be_read_from_the_executed_notebook(shown, tmp_path):
@@ -142,6 +183,8 @@ def test_verdicts_can_be_read_from_the_executed_notebook(shown, tmp_path):
     assert (one["point"], one["claim"]["en"], one["status"]) == ("1", "bad", "confirmed")
     assert two["quantity"] == "E(LPE)", "the row that decides, not the first"
     assert two["low"] < two["value"] < two["high"]
+    counts = [(own["confirmed"], own["parts"], own["seeds"]) for own in (one, two)]
+    assert counts == [(1, 1, 3), (0, 2, 1)], "the least number of seeds behind any part"
 
 
 def test_an_open_verdict_without_an_interval_is_stored_as_json_has_it(shown):
@@ -152,7 +195,7 @@ def test_an_open_verdict_without_an_interval_is_stored_as_json_has_it(shown):
 
 
 def test_means_by_b_put_the_best_first_and_a_diverged_variant_last(shown):
-    rows = [(1, 0, "A", 1.0), (1, 1, "A", math.nan), (1, 0, "B", 3.0), (1, 1, "B", 1.0)]
+    rows = [(1, 0, "A", 1.0), (1, 1, "A", math.nan), (1, 0, "B", 4.0), (1, 1, "B", 1.0)]
     full = pd.DataFrame(rows, columns=["b", "seed", "variant", "error"])
     means = report.means_by_b(full, ru={"error": "ошибка"}, en={"error": "error"})
     assert means.variant.tolist() == ["B", "A"]

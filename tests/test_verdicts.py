@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from icl_core.verdicts import instability, judge, last_rows, overall, per_run
+from icl_core.verdicts import claim, instability, judge, last_rows, overall, per_run, typical
 
 
 def at_b1(values) -> pd.Series:
@@ -25,6 +25,7 @@ def at_b1(values) -> pd.Series:
         ([0.1, 0.12, 0.11], {"below": 0.5}, "confirmed"),
         ([0.9, 1.0, 1.1], {"below": 0.5}, "not confirmed"),
         ([0.9], {"above": 0.5}, "open"),
+        ([0.9, 0.901], {"above": 0.5}, "open"),
         ([], {"above": 0.5}, "open"),
         ([0.9, 1.0, np.nan], {"above": 0.5}, "open"),
     ],
@@ -67,6 +68,35 @@ def test_a_b_of_a_single_seed_does_not_count_beside_one_of_several():
     assert (verdict.value, verdict.seeds, verdict.status) == (2.0, 3, "open")
     few = judge(pd.Series({(1, 0): 1.0, (5, 0): 3.0}).rename_axis(["b", "seed"]), above=0)
     assert (few.value, few.seeds, few.status) == (2.0, 1, "open")
+
+
+@pytest.mark.parametrize(
+    "values, side, agree",
+    [
+        ([0.2, 3, 3], {"above": 1}, 2),
+        ([0.2, 3, 3], {"below": 1}, 1),
+        ([0.2, np.nan], {"below": 1}, 1),
+    ],
+)
+def test_seeds_on_the_claimed_side_are_counted(values, side, agree):
+    assert judge(at_b1(values), geometric=True, **side).agree == agree
+
+
+def test_a_claim_that_one_b_contradicts_is_open():
+    """The mean over b lies far below 1, and so does b = 1; b = 5 lies as surely above."""
+    at_1, at_5 = (0.20, 0.21, 0.19), (2.0, 2.1, 1.9)
+    runs = {(1, i): v for i, v in enumerate(at_1)} | {(5, i): v for i, v in enumerate(at_5)}
+    both = pd.Series(runs).rename_axis(["b", "seed"])
+    assert judge(both, below=1, geometric=True).status == "confirmed"
+    row = claim("1", "E", both, below=1)
+    assert (row["status"], row["high"] < 1) == ("open", True)
+    assert {b: own.status for b, own in row["by_b"].items()} == {1: "confirmed", 5: "not confirmed"}
+    assert claim("1", "E", both, below=3)["status"] == "confirmed"
+
+
+def test_a_typical_error_is_the_geometric_mean_and_nan_where_a_run_diverged():
+    assert typical(pd.Series([0.1, 1.0, 10.0])) == pytest.approx(1)
+    assert np.isnan(typical(pd.Series([0.1, np.nan])))
 
 
 def test_a_point_is_confirmed_as_a_whole_only():
