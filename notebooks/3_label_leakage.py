@@ -510,6 +510,8 @@ report.effects("leak_effects", results)
 # - **Функция потерь на запросе учит медленнее.** Полный промпт даёт ей в $n + 1$ раз меньше ответов за
 #   шаг, так что вариант, который с ней ничему не научился, мог просто не успеть. Судить об этом можно
 #   по LPE + CM с той же функцией потерь.
+# - **Списывает не каждый.** В записанных запусках первого ноутбука LPE без маски за отведённые шаги
+#   списывать не начал, и здесь у него утечку убирать не из чего; списывает SPE.
 # - **Префиксная маска сравнивается с каузальной только у LPE.** SPE + CM с функцией потерь на запросе
 #   не обучали.
 # - **Внимание — ещё не причина.** Большой вес внимания от $x_i$ к $y_i$ показывает, что ответ доступен;
@@ -521,6 +523,8 @@ report.effects("leak_effects", results)
 # - **A loss on the query teaches more slowly.** The full prompt gives it $n + 1$ times fewer answers a
 #   step, so a variant that learned nothing from it may simply have run out of time. LPE + CM with the
 #   same loss is there to judge by.
+# - **Not every variant copies.** In the recorded runs of the first notebook LPE without a mask did not begin
+#   to copy within its steps, so here it has no leak to lose; SPE does copy.
 # - **The prefix mask is compared with the causal one for LPE only.** SPE + CM was not trained with a
 #   loss on the query.
 # - **Attention alone proves nothing.** A large attention weight from $x_i$ to $y_i$ shows that the
