@@ -88,6 +88,8 @@ ABLATIONS = {
     ),
     "6_function_classes": SIX,
 }
+# Function classes are tried on a smaller scale.
+FULL_SIZE = tuple(name for name in ABLATIONS if name != "6_function_classes")
 
 Count = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
 

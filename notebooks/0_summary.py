@@ -36,7 +36,7 @@ import math
 import pandas as pd
 
 from icl_core import drawing, evaluation, generalisation, model, records, report, sampler
-from icl_core.config import ABLATIONS, VARIANTS, Config, Variant, notebook_parameters
+from icl_core.config import FULL_SIZE, VARIANTS, Config, Variant, notebook_parameters
 from icl_core.verdicts import FEWEST, claim, last_rows, per_run, typical
 
 logging.basicConfig(format="%(asctime)s %(message)s")
@@ -49,8 +49,7 @@ given = notebook_parameters(globals())
 given.pop("out", None)
 config = Config(**given)
 n = config.n_examples
-ablations = [name for name in ABLATIONS if name != "6_function_classes"]  # of another size
-runs_of = {name: records.recorded_runs(out, Config(ablation=name, **given)) for name in ablations}
+runs_of = {name: records.recorded_runs(out, Config(ablation=name, **given)) for name in FULL_SIZE}
 runs = [run for recorded in runs_of.values() for run in recorded]
 
 # %%

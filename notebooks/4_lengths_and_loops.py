@@ -84,7 +84,7 @@ import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
 from icl_core import drawing, generalisation, records, report, training
-from icl_core.config import ABLATIONS, VARIANTS, Config, notebook_parameters
+from icl_core.config import FULL_SIZE, VARIANTS, Config, notebook_parameters
 from icl_core.verdicts import claim, per_run, typical
 
 logging.basicConfig(format="%(asctime)s %(message)s")
@@ -162,8 +162,7 @@ n, six = config.n_examples, list(config.variants)
 
 # %%
 run = training.run(config, out)
-ablations = [name for name in ABLATIONS if name != "6_function_classes"]  # of another size
-runs = {name: records.recorded_runs(out, Config(ablation=name, **given)) for name in ablations}
+runs = {name: records.recorded_runs(out, Config(ablation=name, **given)) for name in FULL_SIZE}
 measured = pd.concat(
     [
         generalisation.measured(r).assign(b=r.config.b, seed=r.config.seed)
