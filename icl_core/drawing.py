@@ -60,6 +60,11 @@ def style(variant: str) -> dict:
     return STYLE[variant.partition(" (")[0]]
 
 
+def run_name(variant: str, b: int, seed: int, t: Callable[[str, str], str]) -> str:
+    """What a variant's point of one run is called."""
+    return f"{variant}, b = {b}, {t('зерно', 'seed')} {seed}"
+
+
 def draw_lines(
     axes: plt.Axes, frame: pd.DataFrame, x: str, y: str, variants: list[str], markers: int = 8
 ) -> None:
@@ -118,17 +123,23 @@ def draw_solvers(axes: plt.Axes, errors: pd.DataFrame, t: Callable[[str, str], s
         )
 
 
-def draw_points(axes: plt.Axes, frame: pd.DataFrame, y: str, variants: list[str]) -> None:
+def draw_points(
+    axes: plt.Axes,
+    frame: pd.DataFrame,
+    y: str,
+    variants: list[str],
+    t: Callable[[str, str], str],
+) -> None:
     """A point a run for each variant; open points are the looped runs (b > 1)."""
     for place, variant in enumerate(variants):
         own = frame[frame.variant == variant].sort_values(["b", "seed"])
-        colour, marker = style(variant)["color"], style(variant)["marker"]
-        for i, (b, value) in enumerate(zip(own.b, own[y])):
+        look = style(variant)
+        for i, (b, seed, value) in enumerate(zip(own.b, own.seed, own[y])):
             shift = 0.5 * ((i + 0.5) / len(own) - 0.5)
-            face = colour if b == 1 else "white"
-            axes.plot(
-                place + shift, value, marker, color=colour, markerfacecolor=face, markersize=7
+            point = dict(
+                mfc=look["color"] if b == 1 else "white", label=run_name(variant, b, seed, t)
             )
+            axes.plot(place + shift, value, look["marker"], color=look["color"], ms=7, **point)
     axes.set_xticks(range(len(variants)), variants, rotation=30, ha="right")
 
 
@@ -165,7 +176,7 @@ def draw_performance(
     name_lines(axes[0])
     named = len(axes[0].lines)
     draw_solvers(axes[0], solvers[solvers.error > lowest], t)
-    draw_points(axes[1], errors[errors.k == n], "error", variants)
+    draw_points(axes[1], errors[errors.k == n], "error", variants, t)
     axes[1].set_title(t(f"k = {n}, по запускам", f"k = {n}, by run"))
     figure.legend(handles=axes[0].lines[named:], loc="outside lower center", ncols=5)
     return figure
@@ -184,7 +195,8 @@ def draw_effects(results: pd.DataFrame, t: Callable[[str, str], str]) -> plt.Fig
             y = place + 0.6 * ((i + 0.5) / len(row.by_b) - 0.5)
             ax.plot([own.low, own.high], [y, y], color=_COLOURS[0], linewidth=1.5)
             face = _COLOURS[0] if b == 1 else "white"
-            ax.plot(own.value, y, "o", color=_COLOURS[0], markerfacecolor=face, markersize=6)
+            point = dict(mfc=face, label=f"{row.quantity}, b = {b}")
+            ax.plot(own.value, y, "o", color=_COLOURS[0], ms=6, **point)
     ax.set(xscale="log", yticks=range(len(ratios)), xlabel=t("значение", "value"))
     ax.set_yticklabels([f"{row.point}:  {row.quantity}" for row in ratios.itertuples()])
     ax.invert_yaxis()
@@ -201,10 +213,10 @@ def draw_ranking(
     figure, ax = plt.subplots(figsize=(6, 1.1 + 0.3 * len(order)))  # a telephone's width
     for place, name in enumerate(order):
         own, look = full[full.variant == name].sort_values(["b", "seed"]), style(name)
-        for i, (b, error) in enumerate(zip(own.b, own.error)):
+        for i, (b, seed, error) in enumerate(zip(own.b, own.seed, own.error)):
             y = place + 0.5 * ((i + 0.5) / len(own) - 0.5)
-            face = look["color"] if b == 1 else "white"
-            ax.plot(error, y, look["marker"], color=look["color"], mfc=face, markersize=7)
+            point = dict(mfc=look["color"] if b == 1 else "white", label=run_name(name, b, seed, t))
+            ax.plot(error, y, look["marker"], color=look["color"], ms=7, **point)
         mean = typical(own.error[own.b == main_b])
         ax.plot([mean] * 2, [place - 0.4, place + 0.4], color=look["color"], linewidth=1.5)
     ax.axvline(zero, color="grey", linewidth=0.8, linestyle=":")
@@ -229,7 +241,7 @@ def draw_growth(growth: pd.DataFrame, t: Callable[[str, str], str]) -> plt.Figur
     for ax, (what, label) in zip(axes, labels.items()):
         own = growth[growth.grows == what]
         first = own.iloc[0]
-        ax.plot(own.value, own.seconds, "o-", color=_COLOURS[0])
+        ax.plot(own.value, own.seconds, "o-", color=_COLOURS[0], label="LPE + CM")
         ax.plot(own.value, first.seconds * own.value / first.value, "--", color="grey", linewidth=1)
         ax.set(xlabel=label, ylim=(0, None))
     axes[0].set_ylabel(t("секунд на шаг", "seconds a step"))

@@ -218,7 +218,7 @@ def _page(chapters: list[Chapter], language: str) -> str:
     running = "".join(c if c.isalnum() or c == " " else f"\\{ord(c):x} " for c in title)
     style = _file("style.css") + _file("attention.css")
     style += f'@page {{ @top-center {{ content: "{running}"; }} }}\n'
-    script = _file("script.js") + _file("attention.js")
+    script = _file("script.js") + _file("hover.js") + _file("attention.js")
     environment = Environment(loader=FileSystemLoader(PAGE), autoescape=True, trim_blocks=True)
     environment.filters["href"] = href
     return environment.get_template("report.html.j2").render(

@@ -17,7 +17,7 @@ import seaborn as sns
 from IPython.display import SVG, Markdown, display
 from matplotlib.ticker import LogFormatter, LogLocator, NullFormatter, ScalarFormatter
 
-from icl_core import drawing, records
+from icl_core import drawing, hover, records
 from icl_core.verdicts import overall, typical
 
 LANGUAGES = ("ru", "en")
@@ -95,7 +95,7 @@ def figure(
     en: dict[str, str],
     output: Callable[[str], SVG] = SVG,
 ) -> None:
-    """Draws a figure in each language and emits it as SVG, its name in the output's metadata.
+    """Draws a figure in each language and emits it as SVG, name and points in its metadata.
 
     draw(t) returns the figure and asks t(russian, english) for its words; ru and en hold the
     figure's alt text and its caption; output makes of the SVG's text what is emitted. The same data
@@ -109,6 +109,8 @@ def figure(
             drawn.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
             plt.close(drawn)
         metadata = {"language": language, "name": name, **words}
+        if points := hover.points_of(drawn):
+            metadata["points"] = points
         display(output(svg.getvalue()), metadata=metadata)
         caption = {"language": language, "role": "caption"}
         display(Markdown(f"*{words['caption']}*"), metadata=caption)

@@ -1,5 +1,7 @@
 """Both committed pages in a real browser: they fit, ask nobody, lead where they say, and print."""
 
+import json
+import math
 import os
 import re
 import shutil
@@ -8,7 +10,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect, sync_playwright
 
-from icl_core.records import PROJECT
+from icl_core.records import PROJECT, read_run
 
 PAGES = {language: PROJECT / "report" / f"report.{language}.html" for language in ("ru", "en")}
 OTHER = {"ru": "en", "en": "ru"}
@@ -238,6 +240,31 @@ def test_keys_reach_the_boxes_that_scroll_and_pass_over_the_others(opened):
     page.keyboard.press("ArrowRight")
     page.wait_for_timeout(300)
     assert box.evaluate("e => e.scrollLeft") > 0
+
+
+@pytest.mark.parametrize("language, seed", [("ru", "зерно 0"), ("en", "seed 0")])
+def test_the_headline_figure_tells_the_recorded_error_under_the_pointer(opened, language, seed):
+    run = read_run(PROJECT / "data/1_position_and_mask/b1-seed0")
+    own = run.errors[(run.errors.variant == "LPE + CM") & (run.errors.k == run.config.n_examples)]
+    page = opened(language)
+    picture, tip = page.locator("img[data-points]").first, page.locator(".tip").first
+    expect(tip).to_be_hidden()
+    (axes,) = json.loads(picture.get_attribute("data-points"))
+    ((x, y),) = [(*xs, *ys) for name, xs, ys in axes["lines"] if name == f"LPE + CM, b = 1, {seed}"]
+    low, high, at = (math.log(value) for value in (axes["x"]["from"], axes["x"]["to"], x))
+    down = (axes["y"]["to"] - y) / (axes["y"]["to"] - axes["y"]["from"])
+    left, top, width, height = axes["box"]
+    size = picture.bounding_box()
+    place = {
+        "x": size["width"] * (left + width * (at - low) / (high - low)),
+        "y": size["height"] * (top + height * down),
+    }
+    picture.hover(position=place)
+    error = f"{own.error.item():.3g}".replace(".", "," if language == "ru" else ".")
+    expect(tip).to_contain_text(f"LPE + CM, b = 1, {seed}")
+    expect(tip).to_contain_text(error)
+    page.mouse.move(0, 0)
+    expect(tip).to_be_hidden()
 
 
 @pytest.mark.parametrize("language", PAGES)
