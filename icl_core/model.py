@@ -38,7 +38,11 @@ class Linear(nn.Module):
         self.bias = nn.Parameter(torch.zeros(n_variants, 1, n_out))
 
     def forward(self, x: Tensor) -> Tensor:
-        if len(self.weight) == 1 and x.device.type == "cpu":
+        if (
+            len(self.weight) == 1
+            and x.device.type == "cpu"
+            and torch.backends.mkldnn.is_available()
+        ):
             return self._as_convolution(x)
         y = torch.baddbmm(self.bias, x.flatten(1, -2), self.weight)
         return y.unflatten(1, x.shape[1:-1])
@@ -46,8 +50,8 @@ class Linear(nn.Module):
     def _as_convolution(self, x: Tensor) -> Tensor:
         """The same for one variant, x: (1, B, L, in), as a convolution of 1 × 1.
 
-        On a CPU torch leaves it to oneDNN, which has AVX-512 kernels for AMD too; those of MKL,
-        behind baddbmm, are for Intel alone and take twice the time on AMD.
+        On a CPU torch leaves that to oneDNN (mkldnn), which has AVX-512 kernels for AMD too; those
+        of MKL, behind baddbmm, are for Intel alone and take twice the time on AMD.
         """
         images = x.contiguous().squeeze(0).unsqueeze(1).permute(0, 3, 1, 2)  # (B, in, 1, L)
         kernel = self.weight.squeeze(0).t().unsqueeze(-1).unsqueeze(-1)  # (out, in, 1, 1)

@@ -514,7 +514,7 @@ report.figure(
 # %% [markdown] tags=["en"]
 # ### Training loss and target error
 #
-# Label leakage would show as a gap: a line that is down on the left and still up on the right.
+# Label leakage shows as a gap: the line goes down on the left and stays up on the right.
 
 # %%
 report.figure(
@@ -523,17 +523,44 @@ report.figure(
     ru={
         "alt": "Функция потерь на обучении и ошибка в целевой задаче по шагам, шесть вариантов",
         "caption": "Слева функция потерь на обучении, справа ошибка в целевой задаче, среднее геометрическое "
-        f"по запускам (всего запусков: {len(runs)}); полоса — от наименьшего "
-        "значения до наибольшего. Штриховые линии — варианты без маски, горизонтальный пунктир — "
+        f"по запускам (всего запусков: {len(runs)}); полоса — от наименьшего значения до наибольшего. "
+        "Штриховые линии — варианты без маски, горизонтальный пунктир — "
         "предсказание «всегда ноль».",
     },
     en={
         "alt": "Training loss and target error of the six variants by step",
         "caption": "Training loss on the left, target error on the right, geometric mean over runs (runs: "
-        f"{len(runs)}); the band spans the smallest to the "
-        "largest value. Dashed lines are variants without a mask, the dotted horizontal is the "
+        f"{len(runs)}); the band spans the smallest to the largest value. Dashed lines are variants without a "
+        "mask, the dotted horizontal is the "
         "prediction “always zero”.",
     },
+)
+
+# %% [markdown] tags=["ru"]
+# ### Сколько длится плато
+#
+# Запуски одного варианта могут различаться тем, когда ошибка сходит с плато и сходит ли вообще.
+# В таблице — шаг, на котором ошибка в целевой задаче впервые записана меньшей половины ошибки
+# предсказания «всегда ноль»; прочерк значит, что этого не случилось.
+
+# %% [markdown] tags=["en"]
+# ### How long the plateau lasts
+#
+# The runs of one variant may differ in when the error leaves its plateau, if it does. The table has
+# the step at which the target error was first logged below half of that of the prediction “always zero”; a
+# dash means that this did not happen.
+
+# %%
+below = curves[curves.target_error < zero_on_curve / 2]
+left = below.groupby(["variant", "b", "seed"]).step.min().unstack("variant")
+left = left.reindex(columns=variants, index=[(run.config.b, run.config.seed) for run in runs])
+left = left.T.reset_index()
+left.columns = ["variant", *(f"{b}, {seed}" for b, seed in left.columns[1:])]
+names = {name: f"({name})" for name in left.columns[1:]}
+report.table(
+    left,
+    ru={"variant": "вариант, (b, зерно)"} | names,
+    en={"variant": "variant, (b, seed)"} | names,
 )
 
 # %% [markdown] tags=["ru"]
