@@ -117,7 +117,7 @@ def figure(
 
 
 def _readable_ticks(drawn: plt.Figure, language: str) -> None:
-    """Numbers at the ticks as in the text; on a log axis 1, 2 and 5 of each decade, if few."""
+    """Numbers at the ticks as in the text; the shorter a log axis, the more of each decade."""
 
     def words(value: float, _) -> str:
         return number(round(value, 6) if abs(value) > 1e-3 else value, language)
@@ -127,8 +127,9 @@ def _readable_ticks(drawn: plt.Figure, language: str) -> None:
         for axis, scale in ((axes.xaxis, axes.get_xscale()), (axes.yaxis, axes.get_yscale())):
             low, high = sorted(axis.get_view_interval())
             if scale == "log" and isinstance(axis.get_major_formatter(), LogFormatter):
-                subs = (1, 2, 5) if high / low < 500 else (1,)
-                axis.set_major_locator(LogLocator(subs=subs, numticks=20))
+                span = high / low
+                subs = range(1, 10) if span < 6 else (1, 2, 5) if span < 500 else (1,)
+                axis.set_major_locator(LogLocator(subs=tuple(subs), numticks=20))
                 axis.set_minor_formatter(NullFormatter())
                 axis.set_major_formatter(words)
             elif scale == "linear" and isinstance(axis.get_major_formatter(), ScalarFormatter):
