@@ -108,7 +108,7 @@ HEADER = """# Training throughput
 
 Written by `make bench` on {machine}, one thread, torch {torch}. Medians of {steps} steps;
 `throughput.py` defines utilisation and the plain path. Peak memory is that of the process so far.
-What was tried to come nearer to the target of 0.60 is in [attempts.md](attempts.md).
+What was tried to reach the target of 0.60 is in [attempts.md](attempts.md).
 
 | b | variant | path | variant-steps / s | GFLOP/s | matrix product | utilisation | peak, GiB |
 |---:|---|---|---:|---:|---:|---:|---:|
