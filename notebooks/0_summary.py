@@ -132,11 +132,18 @@ solved, solved_shorter = (
 )
 
 # %%
+leads = claim("", "", ratio(best, second), below=1)
+certain = {"ru": "Разница достоверна", "en": "The difference is certain"}
+unsure = {
+    "ru": "По этим зёрнам их не различить",
+    "en": "With these seeds the two cannot be told apart",
+}
 numbers = {
     "best": best,
     "second": second,
     "error": means.error[best],
     "next": means.error[second],
+    "apart": certain if leads["status"] == "confirmed" else unsure,
     "lead": compared(best, second),
     "lpe": compared("LPE + CM", "LPE"),
     "cm": means.error["CM"],
@@ -149,19 +156,17 @@ numbers = {
 
 # %%
 report.say(
-    ru="**Ответ** (при $b$ = {b}; $b$ — число итераций цикла). Точнее всех {best}: ошибка {error}; за ним "
-    "{second}: {next}. Отношение первой ошибки ко второй — {lead}. С каузальной маской ошибка LPE составляет "
-    "в среднем {lpe} от ошибки без маски; одна маска, без кодирования, даёт {cm}. SPE без маски списывает "
+    ru="**Ответ** (при $b$ = {b}; $b$ — число итераций цикла). Наименьшая средняя ошибка, {error}, — у {best}; "
+    "за ним {second}: {next}. {apart} (отношение ошибок {lead}). С каузальной маской ошибка LPE составляет "
+    "{lpe} от ошибки без маски; сама маска, без кодирования, даёт ошибку {cm}. SPE без маски списывает "
     "ответы, стоящие в промпте (зёрен, при которых это видно: {copying} из {of}; функция потерь на обучении: "
-    "{loss}), а задачу решает при полном промпте в {solved} случаях из {of}, на один пример короче — в "
-    "{short}.",
-    en="**The answer** (at $b$ = {b}; $b$ is the number of loop iterations). The most accurate is {best} "
-    "with an "
-    "error of {error}, followed by {second} with {next}; the ratio of the two is {lead}. With the causal mask "
-    "LPE’s error is on average {lpe} of what it is without; the mask alone, without an encoding, gives {cm}. "
-    "Without a mask SPE copies the answers that are in the prompt (seen at {copying} of {of} seeds; training "
-    "loss: {loss}); it solves the task at {solved} of {of} seeds with the full prompt, and at {short} with one "
-    "example fewer.",
+    "{loss}), а задачу решает при полном промпте в {solved} случаях из {of}, на один пример короче — в {short}.",
+    en="**The answer** (at $b$ = {b}; $b$ is the number of loop iterations). The lowest mean error, {error}, is "
+    "that of {best}, followed by {second} with {next}. {apart} (ratio of the errors: {lead}). With the causal "
+    "mask LPE’s error is {lpe} times what it is without; the mask alone, without an encoding, has an error of "
+    "{cm}. Without a mask SPE copies the answers that are in the prompt (seen in {copying} of {of} seeds; "
+    "training loss: {loss}); it solves the task in {solved} of {of} seeds with the full prompt, and in {short} "
+    "with one example fewer.",
     role="headline",
     b=main_b,
     **numbers,
@@ -171,19 +176,18 @@ report.say(
 planned = {b for b, _ in records.planned_runs(out, config.ablation)}
 unseen = ", ".join(f"$b$ = {b}" for b in sorted(planned - set(full.b)))
 loops = {
-    "ru": f" Запусков с {unseen} ещё нет: о зацикливании выводов пока не сделать.",
-    "en": f" There are no runs with {unseen} yet, so nothing can be said about looping.",
+    "ru": f" Запуски с {unseen} запланированы, но ещё не записаны: о зацикливании выводов пока не сделать.",
+    "en": f" Runs with {unseen} are planned but not recorded yet, so nothing can be said about looping.",
 }
 report.say(
     ru="**Насколько это надёжно.** Зёрен: {seeds}. Средние — геометрические; в квадратных скобках — "
     "95-процентный доверительный интервал по зёрнам. «Решает» значит: ошибка меньше половины той, что у "
-    "«всегда ноль». Проверено утверждений: {tested}. Подтверждено: {confirmed}; не подтверждено, то есть "
-    "данные говорят против: {refuted}; открыто: {open}, из них из-за того, что зёрен меньше трёх: "
-    "{few}.{loops}",
+    "«всегда ноль». Проверено утверждений: {tested}. Подтверждено: {confirmed}; не подтверждено (данные "
+    "говорят против): {refuted}; открыто: {open}, из них таких, где зёрен пока меньше трёх: {few}.{loops}",
     en="**How reliable this is.** Seeds: {seeds}. Means are geometric; square brackets hold a 95% confidence "
     "interval over seeds. “Solves” means an error below half that of “always zero”. Claims tested: {tested}. "
-    "Confirmed: {confirmed}; not confirmed, that is, the data speak against it: {refuted}; open: {open}, of "
-    "which for want of three seeds: {few}.{loops}",
+    "Confirmed: {confirmed}; not confirmed (the data speak against them): {refuted}; open: {open}, of which "
+    "with fewer than three seeds so far: {few}.{loops}",
     role="headline",
     seeds=int(seeds.max()),
     tested=len(statuses),
