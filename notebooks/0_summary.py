@@ -105,18 +105,13 @@ report.say(
     ru="**Что сравнивали.** Вариантов: {count}. Вариант — это сочетание кодирования с каузальной маской (CM) "
     "или без неё. Кодирования такие: синусоидальное (SPE); обучаемое (LPE); двухвекторное кодирование типа "
     "(TPE) — один обучаемый вектор для координат, другой для значений функции; pair — обучаемая строка, "
-    "общая для $x_i$ и $y_i$; RoPE; ALiBi. CM без приставки — одна маска, none — ни кодирования, ни маски. "
-    "Судим по ошибке в целевой задаче: это квадрат ошибки ответа на запрос, делённый на размерность $d$; у "
-    "предсказания «всегда ноль» она равна {zero}, у метода наименьших квадратов — нулю.",
+    "общая для $x_i$ и $y_i$; RoPE; ALiBi. CM без приставки — одна маска, none — ни кодирования, ни маски.",
     en="**What was compared.** {count} variants, each a pairing of an encoding with the causal mask (CM) or "
     "without it. The encodings are sinusoidal (SPE); learned (LPE); a two-vector type encoding (TPE), one "
     "learned vector for coordinates and one for function values; pair, a learned row that $x_i$ and $y_i$ "
-    "share; RoPE; ALiBi. CM alone is the mask without an encoding, “none” has neither. They are judged by "
-    "the target error: the squared error of the answer to the query, divided by the dimension $d$. The "
-    "prediction “always zero” has {zero}, least squares 0.",
+    "share; RoPE; ALiBi. CM alone is the mask without an encoding, “none” has neither.",
     role="headline",
     count=len(means),
-    zero=zero,
 )
 
 # %%
@@ -160,8 +155,10 @@ report.say(
     "за ним {second}: {next}. {apart} (отношение ошибок {lead}). С каузальной маской ошибка LPE составляет "
     "{lpe} от ошибки без маски; сама маска, без кодирования, даёт ошибку {cm}. SPE без маски списывает "
     "ответы, стоящие в промпте (зёрен, при которых это видно: {copying} из {of}; функция потерь на обучении: "
-    "{loss}), а задачу решает при полном промпте в {solved} случаях из {of}, на один пример короче — в {short}.",
-    en="**The answer** (at $b$ = {b}; $b$ is the number of loop iterations). The lowest mean error, {error}, is "
+    "{loss}), а задачу решает при полном промпте в {solved} случаях из {of}, на один пример короче — в "
+    "{short}.",
+    en="**The answer** (at $b$ = {b}; $b$ is the number of loop iterations). The lowest mean error, {error}, "
+    "is "
     "that of {best}, followed by {second} with {next}. {apart} (ratio of the errors: {lead}). With the causal "
     "mask LPE’s error is {lpe} times what it is without; the mask alone, without an encoding, has an error of "
     "{cm}. Without a mask SPE copies the answers that are in the prompt (seen in {copying} of {of} seeds; "
@@ -170,32 +167,6 @@ report.say(
     role="headline",
     b=main_b,
     **numbers,
-)
-
-# %%
-planned = {b for b, _ in records.planned_runs(out, config.ablation)}
-unseen = ", ".join(f"$b$ = {b}" for b in sorted(planned - set(full.b)))
-loops = {
-    "ru": f" Запуски с {unseen} запланированы, но ещё не записаны: о зацикливании выводов пока не сделать.",
-    "en": f" Runs with {unseen} are planned but not recorded yet, so nothing can be said about looping.",
-}
-report.say(
-    ru="**Насколько это надёжно.** Зёрен: {seeds}. Средние — геометрические; в квадратных скобках — "
-    "95-процентный доверительный интервал по зёрнам. «Решает» значит: ошибка меньше половины той, что у "
-    "«всегда ноль». Проверено утверждений: {tested}. Подтверждено: {confirmed}; не подтверждено (данные "
-    "говорят против): {refuted}; открыто: {open}, из них таких, где зёрен пока меньше трёх: {few}.{loops}",
-    en="**How reliable this is.** Seeds: {seeds}. Means are geometric; square brackets hold a 95% confidence "
-    "interval over seeds. “Solves” means an error below half that of “always zero”. Claims tested: {tested}. "
-    "Confirmed: {confirmed}; not confirmed (the data speak against them): {refuted}; open: {open}, of which "
-    "with fewer than three seeds so far: {few}.{loops}",
-    role="headline",
-    seeds=int(seeds.max()),
-    tested=len(statuses),
-    confirmed=statuses.count("confirmed"),
-    refuted=statuses.count("not confirmed"),
-    open=statuses.count("open"),
-    few=sum(point["status"] == "open" and point["seeds"] < FEWEST for point in points),
-    loops=loops if unseen else "",
 )
 
 # %%
@@ -221,6 +192,39 @@ report.figure(
         f"geometric mean at b = {main_b}, which variants are ordered by. The dotted vertical is the "
         "prediction “always zero”.",
     },
+)
+
+# %%
+planned = {b for b, _ in records.planned_runs(out, config.ablation)}
+unseen = ", ".join(f"$b$ = {b}" for b in sorted(planned - set(full.b)))
+loops = {
+    "ru": f" Запуски с {unseen} запланированы, но ещё не записаны: о зацикливании выводов пока не сделать.",
+    "en": f" Runs with {unseen} are planned but not recorded yet, so nothing can be said about looping.",
+}
+# %%
+report.say(
+    ru="**Насколько это надёжно.** Ошибка в целевой задаче — это квадрат ошибки ответа на запрос, делённый на "
+    "размерность $d$; у предсказания «всегда ноль» она равна {zero}, у метода наименьших квадратов — нулю. "
+    "Зёрен: {seeds}. Средние — геометрические; в квадратных скобках — "
+    "95-процентный доверительный интервал по зёрнам. «Решает» значит: ошибка меньше половины той, что у "
+    "«всегда ноль». Проверено утверждений: {tested}. Подтверждено: {confirmed}; не подтверждено (данные "
+    "говорят против): {refuted}; открыто: {open}, из них таких, где зёрен пока меньше трёх: {few}.{loops}",
+    en="**How reliable this is.** The target error is the squared error of the answer to the query, divided "
+    "by the "
+    "dimension $d$; the prediction “always zero” has {zero}, least squares 0. Seeds: {seeds}. Means are "
+    "geometric; square brackets hold a 95% confidence "
+    "interval over seeds. “Solves” means an error below half that of “always zero”. Claims tested: {tested}. "
+    "Confirmed: {confirmed}; not confirmed (the data speak against them): {refuted}; open: {open}, of which "
+    "with fewer than three seeds so far: {few}.{loops}",
+    role="headline",
+    zero=zero,
+    seeds=int(seeds.max()),
+    tested=len(statuses),
+    confirmed=statuses.count("confirmed"),
+    refuted=statuses.count("not confirmed"),
+    open=statuses.count("open"),
+    few=sum(point["status"] == "open" and point["seeds"] < FEWEST for point in points),
+    loops=loops if unseen else "",
 )
 
 # %% [markdown] tags=["ru"]
