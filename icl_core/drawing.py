@@ -79,6 +79,17 @@ def draw_lines(
             axes.fill_between(mean.index, low, high, color=colour, alpha=0.15, linewidth=0)
 
 
+def named_lines(axes: plt.Axes) -> dict[plt.Line2D, np.ndarray]:
+    """Each line with a name -> its finite points (n, 2), if it has any."""
+    found = {}
+    for line in axes.lines:
+        points = np.asarray(line.get_xydata(), dtype=float)
+        points = points[np.isfinite(points).all(axis=1)]
+        if len(points) and not line.get_label().startswith("_"):
+            found[line] = points
+    return found
+
+
 def name_lines(axes: plt.Axes) -> None:
     """Writes the name of every line drawn so far at its right end, no two names on each other.
 
@@ -86,12 +97,7 @@ def name_lines(axes: plt.Axes) -> None:
     """
     axes.get_ylim()  # settles the limits, which the places depend on
     to_axes = axes.transData + axes.transAxes.inverted()
-    ends = {}
-    for line in axes.lines:
-        points = line.get_xydata()
-        points = points[np.isfinite(points).all(axis=1)]
-        if len(points) and not line.get_label().startswith("_"):
-            ends[line] = points[-1]
+    ends = {line: points[-1] for line, points in named_lines(axes).items()}
     if not ends:
         return
     lines = sorted(ends, key=lambda line: ends[line][1])

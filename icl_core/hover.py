@@ -3,10 +3,11 @@
 import json
 
 import matplotlib.pyplot as plt
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.ticker import FixedLocator
+
+from icl_core.drawing import named_lines
 
 
 def points_of(figure: plt.Figure) -> str:
@@ -24,12 +25,9 @@ def points_of(figure: plt.Figure) -> str:
 def _axes(axes: Axes) -> dict:
     left, bottom, width, height = axes.get_position().bounds
     lines = []
-    for line in axes.lines:
-        points = np.asarray(line.get_xydata(), dtype=float)
-        points = points[np.isfinite(points).all(axis=1)]
-        if len(points) and not line.get_label().startswith("_"):
-            x, y = ([_short(value) for value in column] for column in points.T)
-            lines.append([line.get_label(), x, y])
+    for line, points in named_lines(axes).items():
+        x, y = ([_short(value) for value in column] for column in points.T)
+        lines.append([line.get_label(), x, y])
     return {
         "box": [round(part, 4) for part in (left, 1 - bottom - height, width, height)],
         "x": _axis(axes.xaxis, axes.get_xlim(), axes.get_shared_x_axes().get_siblings(axes)),
