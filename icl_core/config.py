@@ -24,7 +24,13 @@ ENCODINGS = {
     "alibi": "ALiBi",
 }
 MASKS = {"none": "", "causal": "CM", "prefix": "PM"}
-LOSSES = {"all": "", "query": " (query)", "cut": " (random k)", "cut all": " (all, random k)"}
+LOSSES = {
+    "all": "",
+    "query": " (query)",
+    "cut": " (random k)",
+    "cut all": " (all, random k)",
+    "hidden": " (hidden)",
+}
 READ_INS = {"default": "", "small": " (small read-in)"}
 FUNCTION_CLASSES = ("linear", "sparse", "network", "tree")
 INJECTIONS = {"every": "", "first": " (first iteration)"}  # where the encoding is added
@@ -87,6 +93,10 @@ ABLATIONS = {
         *("SPE (first iteration)", "LPE (first iteration)"),
     ),
     "6_function_classes": SIX,
+    "7_hidden_answers": (
+        *("SPE + CM", "LPE + CM", "SPE", "LPE"),
+        *("SPE + CM (hidden)", "LPE + CM (hidden)", "SPE (hidden)", "LPE (hidden)"),
+    ),
 }
 # Function classes are tried on a smaller scale.
 FULL_SIZE = tuple(name for name in ABLATIONS if name != "6_function_classes")

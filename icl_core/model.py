@@ -22,6 +22,7 @@ from icl_core.config import Config, Variant
 from icl_core.encodings import ENCODINGS, MASKS
 from icl_core.sampler import WEIGHTS, generator
 
+Rows = slice | Tensor  # which tokens: a slice, or their places
 ALL = slice(None)
 X_TOKENS = slice(None, None, 2)
 QUERY = slice(-1, None)
@@ -93,7 +94,7 @@ class Attention(nn.Module):
         self.key_value = Linear(n_variants, width, 2 * width)
         self.out = Linear(n_variants, width, width)
 
-    def forward(self, z: Tensor, scores: Scores, rows: slice) -> Tensor:
+    def forward(self, z: Tensor, scores: Scores, rows: Rows) -> Tensor:
         q, k, v = self._query_key_value(z, scores.rotation, rows)
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=scores.bias[..., rows, :])
         return self.out(mixed.transpose(1, 2).flatten(2).unflatten(0, z.shape[:2]))
@@ -104,7 +105,7 @@ class Attention(nn.Module):
         raw = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
         return (raw + scores.bias).softmax(dim=-1).unflatten(0, z.shape[:2])
 
-    def _query_key_value(self, z: Tensor, rotation: Tensor | None, rows: slice) -> list[Tensor]:
+    def _query_key_value(self, z: Tensor, rotation: Tensor | None, rows: Rows) -> list[Tensor]:
         """q: (V B, H, R, D / H); k, v: (V B, H, L, D / H)."""
         parts = self.query(z[:, :, rows]), *self.key_value(z).chunk(2, dim=-1)
         q, k, v = (p.flatten(0, 1).unflatten(-1, (self.n_heads, -1)).transpose(1, 2) for p in parts)
@@ -130,7 +131,7 @@ class Block(nn.Module):
         self.mlp_in = Linear(n_variants, config.width, config.mlp_width)
         self.mlp_out = Linear(n_variants, config.mlp_width, config.width)
 
-    def forward(self, z: Tensor, scores: Scores, rows: slice = ALL) -> Tensor:
+    def forward(self, z: Tensor, scores: Scores, rows: Rows = ALL) -> Tensor:
         z = z[:, :, rows] + self.attention(self.norm_1(z), scores, rows)
         return z + self.mlp_out(F.gelu(self.mlp_in(self.norm_2(z)), approximate="tanh"))
 
@@ -196,16 +197,28 @@ class LoopedTransformer(nn.Module):
                 fill(self.read_in.weight[v], 0.02 * drawn.standard_normal((config.d, config.width)))
                 self.read_in.bias[v] = 0
 
-    def forward(self, tokens: Tensor, rows: slice = X_TOKENS, loops: int | None = None) -> Tensor:
-        """Predictions (T, V, B, R) of every iteration at the wanted rows of tokens (B, L, d)."""
+    def forward(
+        self,
+        tokens: Tensor,
+        rows: Rows = X_TOKENS,
+        loops: int | None = None,
+        hidden: Tensor | None = None,
+    ) -> Tensor:
+        """Predictions (T, V, B, R) of every iteration at the wanted rows of tokens (B, L, d).
+
+        hidden: the places of tokens that no token may look at.
+        """
         loops = self.b if loops is None else loops
         n_prompts, n_tokens, _ = tokens.shape
-        rows = slice(*rows.indices(n_tokens))
+        if isinstance(rows, slice):
+            rows = slice(*rows.indices(n_tokens))
         padding = (0, 0, 0, -n_tokens % ALIGNMENT)  # behind the last token, where none looks
         embedded = self.read_in(F.pad(tokens, padding).expand(len(self.variants), -1, -1, -1))
         positions = F.pad(self.positions(n_tokens), padding)[:, None]
         injected = embedded + positions
         scores = self.scores(n_tokens, n_prompts)
+        if hidden is not None:
+            scores = scores._replace(bias=scores.bias.index_fill(-1, hidden, -math.inf))
         z, predictions = injected, []
         for t in range(loops):
             if t == 1 and any(variant.injection == "first" for variant in self.variants):

@@ -12,7 +12,7 @@ from icl_core.config import Config
 
 # The first word of a generator's seed keeps the streams apart: no training batch, whatever its
 # seed and step, shares a stream with the evaluation prompts or with the initial weights.
-TRAINING, EVALUATION, WEIGHTS, BOOTSTRAP, LENGTHS = range(5)
+TRAINING, EVALUATION, WEIGHTS, BOOTSTRAP, LENGTHS, HIDING = range(6)
 SPARSITY, HIDDEN, DEPTH = 2, 100, 4
 
 
@@ -107,6 +107,16 @@ def batch(config: Config, step: int) -> Prompts:
 def random_k(config: Config, step: int) -> int:
     """The number of examples, 0 … n alike, that prompts of this step are cut to by that loss."""
     return int(generator(LENGTHS, config.seed, step).integers(config.n_examples + 1))
+
+
+def hidden_examples(config: Config, step: int) -> torch.Tensor:
+    """The examples, i = 0 … n - 1 in order, whose answers that loss hides in this step's prompts.
+
+    Any number of them, 0 … n alike, and any set of that size alike.
+    """
+    rng = generator(HIDING, config.seed, step)
+    order = rng.permutation(config.n_examples)
+    return torch.from_numpy(np.sort(order[: rng.integers(config.n_examples + 1)]))
 
 
 def evaluation_prompts(config: Config) -> Prompts:

@@ -14,13 +14,14 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
 from icl_core import checkpoints, evaluation, locks, places, records, sampler
 from icl_core.checkpoints import Trained
 from icl_core.config import Config, Variant
-from icl_core.model import QUERY, X_TOKENS, LoopedTransformer, stack_weights, variant_weights
+from icl_core.model import QUERY, X_TOKENS, LoopedTransformer, Rows, stack_weights, variant_weights
 
 logger = logging.getLogger(__name__)
 CHECKPOINT_SECONDS = 30
@@ -186,25 +187,45 @@ def adam(config: Config, model: LoopedTransformer) -> torch.optim.Adam:
 def update(config: Config, model: LoopedTransformer, optimiser, step: int) -> Tensor:
     """Trains on the batch of this step; the losses (V,) before the update."""
     (loss_of_all,) = {variant.loss for variant in model.variants}
-    tokens, answers, rows = asked(config, loss_of_all, step)
-    predictions = model(tokens.to(config.device), rows)
-    loss = training_loss(predictions, answers.to(config.device))
+    task = asked(config, loss_of_all, step)
+    predictions = model(task.tokens, task.rows, hidden=task.hidden)
+    loss = training_loss(predictions, task.answers)
     optimiser.zero_grad(set_to_none=True)
     loss.sum().backward()
     optimiser.step()
     return loss.detach()
 
 
-def asked(config: Config, loss: str, step: int) -> tuple[Tensor, Tensor, slice]:
-    """This step's tokens, the answers that a loss asks for, and the rows it asks for them.
+class Asked(NamedTuple):
+    """A step's prompts as a loss sees them.
+
+    tokens: (B, L, d); answers: (B, R), those asked for; rows: the R tokens that they are asked of;
+    hidden: the places of tokens that none may look at.
+    """
+
+    tokens: Tensor
+    answers: Tensor
+    rows: Rows
+    hidden: Tensor | None = None
+
+
+def asked(config: Config, loss: str, step: int) -> Asked:
+    """This step's prompts, and what a loss asks for.
 
     "all": every x-token of the prompt; "query": the query; "cut all" and "cut": the same of prompts
-    cut to a random number of examples. A query's own answer is never among the tokens.
+    cut to a random number of examples; "hidden": the query, and the examples whose answers are
+    hidden in this step. A query's own answer is never among the tokens.
     """
-    tokens, answers = sampler.batch(config, step)
+    tokens, answers = (part.to(config.device) for part in sampler.batch(config, step))
+    if loss == "hidden":
+        examples = sampler.hidden_examples(config, step).to(config.device)
+        points = F.pad(examples, (0, 1), value=config.n_examples)  # and the query
+        return Asked(tokens, answers[:, points], 2 * points, hidden=2 * examples + 1)
     k = sampler.random_k(config, step) if "cut" in loss else config.n_examples
     tokens, answers = tokens[:, : 2 * k + 1], answers[:, : k + 1]
-    return (tokens, answers, X_TOKENS) if "all" in loss else (tokens, answers[:, -1:], QUERY)
+    return (
+        Asked(tokens, answers, X_TOKENS) if "all" in loss else Asked(tokens, answers[:, -1:], QUERY)
+    )
 
 
 def _log(config: Config, model: LoopedTransformer, prompts, state: Trained):

@@ -17,17 +17,15 @@
 # Небольшой трансформер, возможно зацикленный, читает промпт с примерами линейной функции, которой
 # никогда не видел, и предсказывает её значение в новой точке. Что дают ему позиционное кодирование и
 # каузальная маска, что из них нужно, а что мешает? Вопрос взят из студенческой работы; мы повторяем её
-# эксперимент, проверяем каждое её утверждение по нескольким запускам и берёмся за то, что она оставила
-# открытым.
+# эксперимент, проверяем каждое утверждение по нескольким запускам и берёмся за то, что осталось открытым.
 
 # %% [markdown] tags=["en"]
 # # Positional encoding and the causal mask in in-context learning
 #
 # A small transformer, possibly looped, reads a prompt with examples of a linear function that it has
 # never seen, and predicts the function’s value at a new point. What do the positional encoding and the
-# causal mask do for it, which of them is needed, and which does harm? The question comes from a student’s
-# write-up; we repeat its experiment, test each of its claims over several runs, and take up what it left
-# open.
+# causal mask do for it, which of them is needed, and which does harm? The question is a student’s: we
+# repeat the experiment, test each of its claims over several runs, and take up what was left open.
 
 # %%
 import logging
@@ -128,10 +126,10 @@ solved, solved_shorter = (
 
 # %%
 leads = claim("", "", ratio(best, second), below=1)
-certain = {"ru": "Разница достоверна", "en": "The difference is certain"}
+certain = {"ru": "разница достоверна", "en": "the difference is certain"}
 unsure = {
-    "ru": "По этим зёрнам их не различить",
-    "en": "With these seeds the two cannot be told apart",
+    "ru": "по этим зёрнам их не различить",
+    "en": "these seeds cannot tell the two apart",
 }
 numbers = {
     "best": best,
@@ -151,17 +149,19 @@ numbers = {
 
 # %%
 report.say(
-    ru="**Ответ** (при $b$ = {b}; $b$ — число итераций цикла). Наименьшая средняя ошибка, {error}, — у {best}; "
-    "за ним {second}: {next}. {apart} (отношение ошибок {lead}). С каузальной маской ошибка LPE составляет "
-    "{lpe} от ошибки без маски; сама маска, без кодирования, даёт ошибку {cm}. SPE без маски списывает "
-    "ответы, стоящие в промпте (зёрен, при которых это видно: {copying} из {of}; функция потерь на обучении: "
-    "{loss}), а задачу решает при полном промпте в {solved} случаях из {of}, на один пример короче — в "
-    "{short}.",
-    en="**The answer** (at $b$ = {b}; $b$ is the number of loop iterations). The lowest mean error, {error}, "
-    "is "
-    "that of {best}, followed by {second} with {next}. {apart} (ratio of the errors: {lead}). With the causal "
-    "mask LPE’s error is {lpe} times what it is without; the mask alone, without an encoding, has an error of "
-    "{cm}. Without a mask SPE copies the answers that are in the prompt (seen in {copying} of {of} seeds; "
+    ru="**Ответ** при $b$ = {b} ($b$ — число итераций цикла):\n\n"
+    "1. Наименьшие средние ошибки — {error} у {best} и {next} у {second}; {apart} (отношение ошибок {lead}).\n"
+    "2. С каузальной маской ошибка LPE составляет {lpe} от ошибки без маски; у одной маски, без кодирования, "
+    "ошибка {cm}.\n"
+    "3. Без маски SPE списывает ответы, стоящие в промпте (зёрен, при которых это видно: {copying} из {of}; "
+    "функция потерь на обучении: {loss}), а задачу решает при полном промпте в {solved} случаях из {of}, на "
+    "один пример короче — в {short}.",
+    en="**The answer** at $b$ = {b} ($b$ is the number of loop iterations):\n\n"
+    "1. The lowest mean errors are {error}, of {best}, and {next}, of {second}; {apart} (ratio of the errors "
+    "{lead}).\n"
+    "2. With the causal mask LPE’s error is {lpe} times what it is without; the mask alone, without an "
+    "encoding, has an error of {cm}.\n"
+    "3. Without a mask SPE copies the answers that are in the prompt (seen in {copying} of {of} seeds; "
     "training loss: {loss}); it solves the task in {solved} of {of} seeds with the full prompt, and in {short} "
     "with one example fewer.",
     role="headline",
@@ -177,20 +177,17 @@ report.figure(
         "alt": "Ошибка каждого варианта в целевой задаче, по запускам, от лучшего варианта к худшему",
         "caption": "Ошибка в целевой задаче при полном промпте у вариантов, обученных одинаково: "
         f"{report.number(config.steps, 'ru')} шагов, функция потерь по всем токенам, внутри запуска — одни и "
-        "те же "
-        "начальные веса и батчи. Точка — запуск; закрашенные точки — b = 1, полые — b > 1; черта — среднее "
-        f"геометрическое при b = {main_b}, по нему варианты и упорядочены. Вертикальный пунктир — "
+        "те же начальные веса и батчи. Точка — запуск; закрашенные точки — b = 1, полые — b > 1; черта — "
+        f"среднее геометрическое при b = {main_b}, по нему варианты и упорядочены. Вертикальный пунктир — "
         "предсказание «всегда ноль».",
     },
     en={
         "alt": "Target error of every variant, by run, from the best to the worst",
         "caption": "Target error with the full prompt of the variants trained alike: "
         f"{report.number(config.steps, 'en')} steps with the loss on all tokens, within a run from the same "
-        "initial "
-        "weights and on the same batches. A point is a run; filled points are b = 1, open ones b > 1; the "
-        "bar is the "
-        f"geometric mean at b = {main_b}, which variants are ordered by. The dotted vertical is the "
-        "prediction “always zero”.",
+        "initial weights and on the same batches. A point is a run; filled points are b = 1, open ones b > 1; "
+        f"the bar is the geometric mean at b = {main_b}, which variants are ordered by. The dotted vertical "
+        "is the prediction “always zero”.",
     },
 )
 
@@ -205,17 +202,15 @@ loops = {
 report.say(
     ru="**Насколько это надёжно.** Ошибка в целевой задаче — это квадрат ошибки ответа на запрос, делённый на "
     "размерность $d$; у предсказания «всегда ноль» она равна {zero}, у метода наименьших квадратов — нулю. "
-    "Зёрен: {seeds}. Средние — геометрические; в квадратных скобках — "
-    "95-процентный доверительный интервал по зёрнам. «Решает» значит: ошибка меньше половины той, что у "
-    "«всегда ноль». Проверено утверждений: {tested}. Подтверждено: {confirmed}; не подтверждено (данные "
-    "говорят против): {refuted}; открыто: {open}, из них таких, где зёрен пока меньше трёх: {few}.{loops}",
+    "Зёрен: {seeds}. Средние — геометрические; в квадратных скобках — 95-процентный доверительный интервал "
+    "по зёрнам. «Решает» значит: ошибка меньше половины той, что у «всегда ноль». Проверено утверждений: "
+    "{tested}. Подтверждено: {confirmed}; не подтверждено (данные говорят против): {refuted}; открыто: "
+    "{open}, из них таких, где зёрен пока меньше трёх: {few}.{loops}",
     en="**How reliable this is.** The target error is the squared error of the answer to the query, divided "
-    "by the "
-    "dimension $d$; the prediction “always zero” has {zero}, least squares 0. Seeds: {seeds}. Means are "
-    "geometric; square brackets hold a 95% confidence "
-    "interval over seeds. “Solves” means an error below half that of “always zero”. Claims tested: {tested}. "
-    "Confirmed: {confirmed}; not confirmed (the data speak against them): {refuted}; open: {open}, of which "
-    "with fewer than three seeds so far: {few}.{loops}",
+    "by the dimension $d$; the prediction “always zero” has {zero}, least squares 0. Seeds: {seeds}. Means "
+    "are geometric; square brackets hold a 95% confidence interval over seeds. “Solves” means an error below "
+    "half that of “always zero”. Claims tested: {tested}. Confirmed: {confirmed}; not confirmed (the data "
+    "speak against them): {refuted}; open: {open}, of which with fewer than three seeds so far: {few}.{loops}",
     role="headline",
     zero=zero,
     seeds=int(seeds.max()),

@@ -356,22 +356,59 @@ def test_what_each_loss_asks_for(tiny):
     config, ks = tiny(), set()
     for step in range(60):
         tokens, answers = sampler.batch(config, step)
-        everything, of_all, rows = training.asked(config, "all", step)
-        assert torch.equal(everything, tokens) and torch.equal(of_all, answers)
-        assert everything[:, rows].shape[1] == answers.shape[1]
-        whole, of_query, row = training.asked(config, "query", step)
-        assert torch.equal(whole, tokens) and torch.equal(of_query, answers[:, -1:])
-        assert torch.equal(whole[:, row], tokens[:, -1:])
-        cut, of_cut, row = training.asked(config, "cut", step)
-        k = cut.shape[1] // 2
-        assert torch.equal(cut, tokens[:, : 2 * k + 1]) and torch.equal(of_cut[:, 0], answers[:, k])
-        assert torch.equal(cut[:, row], tokens[:, [2 * k]])
-        cut_too, of_all_x, rows = training.asked(config, "cut all", step)
-        assert torch.equal(cut_too, cut) and torch.equal(of_all_x, answers[:, : k + 1])
-        assert cut_too[:, rows].shape[1] == k + 1
-        assert k == training.asked(config, "cut", step)[0].shape[1] // 2
+        every = training.asked(config, "all", step)
+        assert torch.equal(every.tokens, tokens) and torch.equal(every.answers, answers)
+        assert every.tokens[:, every.rows].shape[1] == answers.shape[1]
+        query = training.asked(config, "query", step)
+        assert torch.equal(query.tokens, tokens) and torch.equal(query.answers, answers[:, -1:])
+        assert torch.equal(query.tokens[:, query.rows], tokens[:, -1:])
+        cut = training.asked(config, "cut", step)
+        k = cut.tokens.shape[1] // 2
+        assert torch.equal(cut.tokens, tokens[:, : 2 * k + 1])
+        assert torch.equal(cut.answers[:, 0], answers[:, k])
+        assert torch.equal(cut.tokens[:, cut.rows], tokens[:, [2 * k]])
+        cut_too = training.asked(config, "cut all", step)
+        assert torch.equal(cut_too.tokens, cut.tokens)
+        assert torch.equal(cut_too.answers, answers[:, : k + 1])
+        assert cut_too.tokens[:, cut_too.rows].shape[1] == k + 1
+        assert all(task.hidden is None for task in (every, query, cut, cut_too))
         ks.add(k)
     assert ks == set(range(6))
+
+
+def test_hidden_answers_are_asked_for_and_no_others(tiny):
+    """Those of the examples drawn and the query's, any number of them and any example."""
+    config, sizes, seen = tiny(), set(), set()
+    for step in range(100):
+        tokens, answers = sampler.batch(config, step)
+        task = training.asked(config, "hidden", step)
+        places = task.hidden.tolist()
+        assert places == sorted(set(places)) and set(places) <= {1, 3, 5, 7, 9}
+        assert torch.equal(task.tokens, tokens)
+        assert task.rows.tolist() == [place - 1 for place in places] + [10]
+        assert torch.equal(task.answers[:, :-1], tokens[:, task.hidden, 0])
+        assert torch.equal(task.answers[:, -1], answers[:, -1])
+        sizes.add(len(places))
+        seen.add(tuple(places))
+    assert sizes == set(range(6)) and len(seen) > 20
+
+
+@pytest.mark.parametrize("name", ["SPE", "LPE + CM", "LPE + PM"])
+def test_a_hidden_answer_changes_no_prediction(tiny, name):
+    """Neither its own example's nor another's; one that is not hidden changes some."""
+    config = tiny()
+    model = LoopedTransformer(config, (VARIANTS[name],))
+    tokens, _, rows, hidden = training.asked(config, "hidden", 3)
+    assert 0 < len(hidden) < 5
+    before = model(tokens, rows, hidden=hidden)
+    changed = tokens.clone()
+    changed[:, hidden] += 1
+    assert torch.equal(model(changed, rows, hidden=hidden), before)
+    assert not torch.equal(model(changed, rows), model(tokens, rows))
+    shown = [place for place in range(1, 10, 2) if place not in hidden]
+    changed = tokens.clone()
+    changed[:, shown] += 1
+    assert not torch.equal(model(changed, rows, hidden=hidden), before)
 
 
 @pytest.mark.parametrize("name", ["SPE (query)", "SPE (random k)", "LPE + PM (query)"])
