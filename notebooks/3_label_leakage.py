@@ -91,7 +91,7 @@ import pandas as pd
 
 from icl_core import drawing, encodings, evaluation, records, report, sampler, training
 from icl_core.config import Config, notebook_parameters
-from icl_core.verdicts import claim, last_rows, per_run
+from icl_core.verdicts import claim, last_rows, per_run, typical
 
 logging.basicConfig(format="%(asctime)s %(message)s")
 logging.getLogger("icl_core").setLevel("INFO")
@@ -168,7 +168,7 @@ of_loss = {
 
 # %%
 def draw_masks(t):
-    figure, axes = plt.subplots(1, 3, figsize=(9, 3.2))
+    figure, axes = plt.subplots(1, 3, figsize=(9, 3.6))
     titles = (t("без маски", "no mask"), t("каузальная", "causal"), t("префиксная", "prefix"))
     for ax, kind, title in zip(axes, ("none", "causal", "prefix"), titles):
         ax.imshow(encodings.MASKS[kind](9).exp(), cmap="Greys", vmin=0, vmax=1.6)
@@ -230,6 +230,7 @@ def draw_curves(curves, t):
         ax.axhline(zero_on_curve, color="grey", linewidth=0.8, linestyle=":")
         title = t(losses[kind]["ru"], losses[kind]["en"])
         ax.set(title=title, xlabel=t("шаг", "step"), yscale="log")
+        ax.locator_params(axis="x", nbins=3)
         ax.legend(fontsize="small", loc="lower left")
     axes[0].set_ylabel(t("ошибка в целевой задаче / d", "target error / d"))
     return figure
@@ -243,14 +244,15 @@ report.figure(
         "alt": "Ошибка в целевой задаче по шагам при четырёх способах обучения, один запуск",
         "caption": f"Один запуск, b = {config.b}, зерно {config.seed}: ошибка в целевой задаче при полном "
         "промпте. Каждая панель — свой способ обучения. Штриховые линии — варианты без маски, "
-        "штрихпунктирные — "
-        "с префиксной, горизонтальный пунктир — предсказание «всегда ноль».",
+        "штрихпунктирные — с префиксной, горизонтальный пунктир — предсказание «всегда ноль». Из линий, "
+        "которые совпали, видна одна.",
     },
     en={
         "alt": "Target error by step under four ways of training, one run",
         "caption": f"One run, b = {config.b}, seed {config.seed}: target error with the full prompt. Each "
         "panel is one way of training. Dashed lines are variants without a mask, dash-dotted ones those "
-        "with the prefix mask, the dotted horizontal is the prediction “always zero”.",
+        "with the prefix mask, the dotted horizontal is the prediction “always zero”. Of lines that coincide "
+        "one is seen.",
     },
 )
 
@@ -379,14 +381,16 @@ report.figure(
         "геометрическое по запускам (всего "
         f"запусков: {len(runs)}); полоса — от наименьшего значения до наибольшего. Каждая панель — свой "
         "способ обучения. На панели «запрос» все варианты, а на панели «все токены» варианты без маски "
-        f"(штриховые линии) видели при обучении только k = {config.n_examples}.",
+        f"(штриховые линии) видели при обучении только k = {config.n_examples}. Из линий, которые совпали, "
+        "видна одна.",
     },
     en={
         "alt": "Target error against the number of examples under four ways of training",
         "caption": "Target error against the number of in-context examples, geometric mean over runs (runs: "
         f"{len(runs)}); the band spans the smallest to the largest value. Each panel is one way of training. "
         "In the panel “query” all variants, and in the panel “all tokens” those without a "
-        f"mask (dashed lines), saw only k = {config.n_examples} in training.",
+        f"mask (dashed lines), saw only k = {config.n_examples} in training. Of lines that coincide one is "
+        "seen.",
     },
 )
 
@@ -502,14 +506,51 @@ statements = {
 report.verdicts(results, statements)
 
 # %%
+controls = [
+    against("", "LPE + CM (query)", "0", "query", below=0.5),
+    against("", "LPE + CM (random k)", "0", "random k", below=0.5),
+]
+learned = any(row["value"] < 0.5 for row in controls)
+meaning = {
+    True: {
+        "ru": "Хотя бы одна из них задачу этот вариант решать научила: если вариант без маски с ней ничему "
+        "не научился, медлительностью функции потерь этого не объяснить.",
+        "en": "At least one of them has taught this variant the task: where a variant without a mask has "
+        "learned nothing from it, the slowness of the loss is no excuse.",
+    },
+    False: {
+        "ru": "Ни одна из них за отведённые шаги не научила решать задачу даже этот вариант. Значит, по "
+        "пункту 10 сказать можно одно: за столько шагов функция потерь на запросе вариантам без маски не "
+        "помогает. Верно ли автор объяснил утечку, этот опыт не решает.",
+        "en": "Within these steps neither has taught even this variant the task. So all that can be said on "
+        "point 10 is that within so many steps a loss on the query does not help variants without a mask. "
+        "Whether the author’s explanation of the leak is right, this test does not decide.",
+    },
+}
+
+# %%
+report.say(
+    ru="**Контроль.** LPE + CM списывать неоткуда, так что функция потерь на запросе может разве что замедлить "
+    "его обучение. С (query) его ошибка составляет {query} от $E(0)$, с (random k) — {cut} от $M(0)$; с функцией "
+    "потерь по всем токенам — {all} от $E(0)$. {meaning}",
+    en="**The control.** LPE + CM has nothing to copy, so all that a loss on the query can do to it is slow its "
+    "learning down. With (query) its error is {query} of $E(0)$, with (random k) {cut} of $M(0)$; with the loss "
+    "on all tokens it is {all} of $E(0)$. {meaning}",
+    query=controls[0]["value"],
+    cut=controls[1]["value"],
+    all=typical(error("LPE + CM")) / zeros["E"],
+    meaning=meaning[learned],
+)
+
+# %%
 report.effects("leak_effects", results)
 
 # %% [markdown] tags=["ru"]
 # ## Чего этот эксперимент не показывает
 #
 # - **Функция потерь на запросе учит медленнее.** Полный промпт даёт ей в $n + 1$ раз меньше ответов за
-#   шаг, так что вариант, который с ней ничему не научился, мог просто не успеть. Судить об этом можно
-#   по LPE + CM с той же функцией потерь.
+#   шаг, так что вариант, который с ней ничему не научился, мог просто не успеть; для того и нужен
+#   контроль.
 # - **Списывает не каждый.** В записанных запусках первого ноутбука LPE без маски за отведённые шаги
 #   списывать не начал, и здесь у него утечку убирать не из чего; списывает SPE.
 # - **Префиксная маска сравнивается с каузальной только у LPE.** SPE + CM с функцией потерь на запросе
@@ -521,8 +562,8 @@ report.effects("leak_effects", results)
 # ## What this experiment does not show
 #
 # - **A loss on the query teaches more slowly.** The full prompt gives it $n + 1$ times fewer answers a
-#   step, so a variant that learned nothing from it may simply have run out of time. LPE + CM with the
-#   same loss is there to judge by.
+#   step, so a variant that learned nothing from it may simply have run out of time; the control is there
+#   for that.
 # - **Not every variant copies.** In the recorded runs of the first notebook LPE without a mask did not begin
 #   to copy within its steps, so here it has no leak to lose; SPE does copy.
 # - **The prefix mask is compared with the causal one for LPE only.** SPE + CM was not trained with a

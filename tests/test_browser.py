@@ -59,6 +59,16 @@ FIGURES = """async () => {
     return { alt, naturalWidth, caption: figure.querySelector("figcaption")?.textContent.trim() };
   });
 }"""
+CUT = """() => {
+  const edge = document.querySelector("svg").getBoundingClientRect();
+  const texts = [...document.querySelectorAll("svg g[id^=text_]")].map((text) => {
+    return text.getBoundingClientRect();
+  });
+  const out = (text) => Math.max(
+    edge.left - text.left, text.right - edge.right, edge.top - text.top, text.bottom - edge.bottom
+  );
+  return texts.length ? Math.max(...texts.map(out)) : null;
+}"""
 PRINT = """() => {
   const every = (selector) => [...document.querySelectorAll(selector)];
   const shown = (selector) => every(selector).filter((e) => e.offsetHeight);
@@ -134,6 +144,14 @@ def test_a_page_fits_every_width_and_shows_every_figure(opened, language, scheme
     )
     paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (min(map(int, re.findall(r"\d+", paper))) > 127) == (scheme == "light")
+
+
+def test_no_figure_cuts_its_text(chromium):
+    page = chromium.new_page()
+    for path in sorted((PROJECT / "figures").glob("*.svg")):
+        page.set_content(path.read_text("utf-8"))
+        assert page.evaluate(CUT) <= 0, f"{path.name}: px of text outside the figure"
+    page.close()
 
 
 @pytest.mark.parametrize("language", PAGES)
