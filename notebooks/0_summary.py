@@ -34,7 +34,7 @@ import math
 import pandas as pd
 
 from icl_core import drawing, evaluation, generalisation, model, records, report, sampler
-from icl_core.config import FULL_SIZE, VARIANTS, Config, Variant, notebook_parameters
+from icl_core.config import ABLATIONS, FULL_SIZE, VARIANTS, Config, Variant, notebook_parameters
 from icl_core.verdicts import FEWEST, claim, last_rows, per_run, typical
 
 logging.basicConfig(format="%(asctime)s %(message)s")
@@ -289,17 +289,72 @@ report.table(pd.DataFrame(rows, columns=list(names)), ru=ru, en=en)
 
 # %% [markdown] tags=["ru"]
 # ## Что выбрать для такой задачи и почему
-#
-# В каждой строке — выбор между двумя вариантами, обученными на одних и тех же батчах: среднее по зёрнам
-# отношение ошибки первого к ошибке второго и его 95-процентный доверительный интервал. Мы советуем
-# один из двух вариантов, только если зёрен хотя бы три и интервал не содержит единицы.
 
 # %% [markdown] tags=["en"]
 # ## What to use for this task, and why
-#
-# Each row is a choice between two variants trained on the same batches: the mean over seeds of the ratio
-# of the first one’s error to the second one’s, and its 95% confidence interval. We say which to use only
-# with three seeds or more and where the interval excludes 1.
+
+
+# %%
+def solving(variant):
+    """The seeds with which it solves the task."""
+    return int((per_run(here, variant, "error") < 0.5 * zero).sum())
+
+
+def as_good(variant):
+    """Whether these seeds cannot tell it from the best."""
+    return claim("", "", ratio(best, variant), below=1)["status"] != "confirmed"
+
+
+counts = {name: model.parameter_count(config, VARIANTS[name]) for name in means.index}
+everywhere = [name for name in means.index if solving(name) == seeds.max()]
+good = [name for name in everywhere if name == best or as_good(name)]
+free = [name for name in good if counts[name] == min(counts.values())]
+unmasked = [name for name in means.index if VARIANTS[name].mask == "none"]
+sometimes = [f"{name} ({solving(name)} / {seeds[name]})" for name in unmasked if solving(name)]
+
+# %%
+report.say(
+    ru="1. **Что брать.** Любой из этих вариантов: {good}. Каждый решает задачу при всех зёрнах, и от лучшего, "
+    "{best}, его по этим зёрнам не отличить. Без дополнительных параметров обходится: {free}.\n"
+    "2. **Маска.** Вариантов без неё {count}; из них решают задачу (в скобках — при скольких зёрнах): "
+    "{sometimes}. Без маски токен $x_i$ видит свой ответ $y_i$, и модель может списывать, вместо того чтобы "
+    "учиться; у SPE это видно при {copying} зёрнах из {of}.\n"
+    "3. **Кодирование.** Отношение ошибки одной маски к ошибке {best}: {alone}. Без кодирования и маски ничто "
+    "не говорит модели, какой ответ относится к какому $x_i$.\n"
+    "4. **Функция потерь вместо маски.** Отношение ошибки LPE без маски, обученного только на запросах, к "
+    "ошибке LPE + CM при том же числе шагов: {loss}. У самого LPE + CM, которому списывать неоткуда, с такой же "
+    "функцией потерь ошибка составляет {control} от ошибки предсказания «всегда ноль».",
+    en="1. **What to take.** Any one of these: {good}. Each solves the task with every seed, and these seeds "
+    "cannot tell it from the best, {best}. Without additional parameters: {free}.\n"
+    "2. **The mask.** {count} variants have none; those of them that solve the task (in brackets: with how "
+    "many of the seeds): {sometimes}. Without a mask the token $x_i$ sees its own answer $y_i$, and the model "
+    "can copy instead of learning; SPE is seen to do so with {copying} seeds of {of}.\n"
+    "3. **The encoding.** The error of the mask alone divided by that of {best}: {alone}. Without an encoding "
+    "and a mask nothing tells the model which answer belongs to which $x_i$.\n"
+    "4. **A loss in place of the mask.** The error of LPE without a mask, trained on queries alone, divided by "
+    "that of LPE + CM after the same number of steps: {loss}. LPE + CM itself, which has nothing to copy, has "
+    "with such a loss {control} times the error of the prediction “always zero”.",
+    good=", ".join(good) or report.NONE,
+    best=best,
+    free=", ".join(free) or report.NONE,
+    count=len(unmasked),
+    sometimes=", ".join(sometimes) or report.NONE,
+    alone=compared("CM", best),
+    loss=compared("LPE (random k)", "LPE + CM"),
+    control=typical(per_run(here, "LPE + CM (random k)", "error")) / zero,
+    copying=numbers["copying"],
+    of=numbers["of"],
+)
+
+# %% [markdown] tags=["ru"]
+# То же по парам. В каждой строке — выбор между двумя вариантами, обученными на одних и тех же батчах:
+# среднее по зёрнам отношение ошибки первого к ошибке второго и его 95-процентный доверительный интервал.
+# Мы советуем один из двух вариантов, только если зёрен хотя бы три и интервал не содержит единицы.
+
+# %% [markdown] tags=["en"]
+# The same pair by pair. Each row is a choice between two variants trained on the same batches: the mean
+# over seeds of the ratio of the first one’s error to the second one’s, and its 95% confidence interval.
+# We say which to use only with three seeds or more and where the interval excludes 1.
 
 # %%
 choices = [
@@ -402,7 +457,6 @@ report.figure(
 )
 
 # %%
-counts = {name: model.parameter_count(config, VARIANTS[name]) for name in means.index}
 rows = [(name, means.error[name], here.variant.eq(name).sum(), counts[name]) for name in counts]
 report.table(
     pd.DataFrame(rows, columns=["variant", "error", "runs", "count"]),
@@ -428,18 +482,23 @@ report.table(
 
 # %%
 rows = []
-for ablation, recorded in runs_of.items():
-    done = {(run.config.b, run.config.seed) for run in recorded}
-    planned = records.planned_runs(out, ablation)
-    missing = ", ".join(str(pair) for pair in planned if pair not in done)
+for ablation in ABLATIONS:
+    planned, folder = (
+        records.planned_runs(out, ablation),
+        records.root_folder(out) / "data" / ablation,
+    )
+    missing = [(b, seed) for b, seed in planned if not (folder / f"b{b}-seed{seed}").exists()]
     if planned:
-        rows.append((f"[{ablation}]({ablation}.ipynb)", len(done), missing or report.NONE))
+        link = f"[{ablation}]({ablation}.ipynb)"
+        rows.append(
+            (link, len(planned) - len(missing), ", ".join(map(str, missing)) or report.NONE)
+        )
 report.table(
     pd.DataFrame(rows, columns=["ablation", "done", "missing"]),
     ru={
         "ablation": "ноутбук",
         "done": "записано запусков",
-        "missing": "не хватает запусков (b, зерно)",
+        "missing": "не хватает (b, зерно)",
     },
-    en={"ablation": "notebook", "done": "recorded runs", "missing": "missing runs (b, seed)"},
+    en={"ablation": "notebook", "done": "recorded runs", "missing": "missing (b, seed)"},
 )

@@ -224,15 +224,17 @@ losses = {
 
 
 def draw_curves(curves, t):
-    figure, axes = plt.subplots(1, 4, figsize=(13, 4.5), sharey=True)
-    for ax, (kind, names) in zip(axes, of_loss.items()):
+    figure, axes = plt.subplots(2, 2, figsize=(10, 7.5), sharex=True, sharey=True)
+    for ax, (kind, names) in zip(axes.flat, of_loss.items()):
         drawing.draw_lines(ax, curves, "step", "target_error", names)
         ax.axhline(zero_on_curve, color="grey", linewidth=0.8, linestyle=":")
         title = t(losses[kind]["ru"], losses[kind]["en"])
-        ax.set(title=title, xlabel=t("шаг", "step"), yscale="log")
-        ax.locator_params(axis="x", nbins=3)
+        ax.set(title=title, yscale="log")
         ax.legend(fontsize="small", loc="lower left")
-    axes[0].set_ylabel(t("ошибка в целевой задаче / d", "target error / d"))
+    for ax in axes[:, 0]:
+        ax.set_ylabel(t("ошибка в целевой задаче / d", "target error / d"))
+    for ax in axes[1]:
+        ax.set_xlabel(t("шаг", "step"))
     return figure
 
 
@@ -360,14 +362,16 @@ solvers = evaluation.reference_errors(prompts, range(config.n_examples + 1))
 
 
 def draw_by_loss(t):
-    figure, axes = plt.subplots(1, 4, figsize=(13, 4.5), sharey=True)
-    for ax, (kind, names) in zip(axes, of_loss.items()):
+    figure, axes = plt.subplots(2, 2, figsize=(10, 7.5), sharex=True, sharey=True)
+    for ax, (kind, names) in zip(axes.flat, of_loss.items()):
         drawing.draw_lines(ax, errors, "k", "error", names)
         title = t(losses[kind]["ru"], losses[kind]["en"])
-        ax.set(title=title, xlabel=t("число in-context примеров k", "in-context examples k"))
-        ax.set_yscale("log")
+        ax.set(title=title, yscale="log")
         ax.legend(fontsize="small", loc="lower left")
-    axes[0].set_ylabel(t("ошибка в целевой задаче / d", "target error / d"))
+    for ax in axes[:, 0]:
+        ax.set_ylabel(t("ошибка в целевой задаче / d", "target error / d"))
+    for ax in axes[1]:
+        ax.set_xlabel(t("число in-context примеров k", "in-context examples k"))
     return figure
 
 
