@@ -48,6 +48,7 @@ SOLVERS = {
     "ridge": ("гребневая регрессия", (0, (5, 1))),
     "averaging": ("усреднение", (0, (3, 1, 1, 1))),
     "3 nearest neighbours": ("3 ближайших соседа", (0, (5, 3))),
+    "sums": ("суммы", (0, (6, 1, 1, 1, 1, 1))),
     "zero": ("ноль", (0, (1, 3))),
     "lasso": ("лассо", (0, (4, 1, 1, 1))),
     "gradient descent": ("градиентный спуск", (0, (4, 2, 1, 2))),
@@ -184,7 +185,7 @@ def draw_performance(
     draw_solvers(axes[0], solvers[solvers.error > lowest], t)
     draw_points(axes[1], errors[errors.k == n], "error", variants, t)
     axes[1].set_title(t(f"k = {n}, по запускам", f"k = {n}, by run"))
-    figure.legend(handles=axes[0].lines[named:], loc="outside lower center", ncols=5)
+    figure.legend(handles=axes[0].lines[named:], loc="outside lower center", ncols=6)
     return figure
 
 

@@ -178,6 +178,15 @@ def nearest_neighbours(
     return np.take_along_axis(y, nearest, axis=1).mean(axis=1)
 
 
+def sums(x: np.ndarray, y: np.ndarray, query: np.ndarray) -> np.ndarray:
+    """ŵ = s t / ‖s‖² with s = Σ x_i, t = Σ y_i: the minimum-norm solution of s · w = t.
+
+    It needs no knowledge of which y belongs to which x, and scores 1 - 1/d of zero's error.
+    """
+    total = x.sum(axis=1)
+    return (query * total).sum(-1) * y.sum(axis=1) / (total**2).sum(-1)
+
+
 def zero(x: np.ndarray, y: np.ndarray, query: np.ndarray) -> np.ndarray:
     """ŷ = 0, which scores E y² / d = 1."""
     return np.zeros(len(query))
@@ -227,6 +236,7 @@ REFERENCE_SOLVERS = {
     "ridge": ridge,
     "averaging": averaging,
     "3 nearest neighbours": nearest_neighbours,
+    "sums": sums,
     "zero": zero,
 }
 # The solver that fits a function class, beside those above: slow, so for few prompts and lengths.

@@ -143,7 +143,8 @@ def tell_run(run: records.Run) -> None:
     say(
         ru="Запуск: $b$ = {b}, зерно {seed}, класс функций {of}, шагов: {steps}. Обучение "
         "заняло {hours} ч на устройстве {device}; шагов в секунду у всех вариантов вместе: "
-        "{speed}. Варианты, взятые из других запусков: {taken}. Разошедшиеся варианты: {diverged}.",
+        "{speed}. Варианты, взятые из других запусков: {taken}. Варианты, у которых обучение "
+        "разошлось: {diverged}.",
         en="The run: $b$ = {b}, seed {seed}, function class {of}, steps: {steps}. Training took "
         "{hours} h on {device}; steps per second of all variants together: {speed}. Variants "
         "taken from other runs: {taken}. Variants that diverged: {diverged}.",
@@ -170,7 +171,7 @@ def tell_recorded(runs: list[records.Run], planned: list[tuple[int, int]]) -> No
     ]
     say(
         ru="Записано запусков: {n}. Запланированные, но ещё не записанные пары ($b$, зерно): "
-        "{missing}. Разошедшиеся варианты: {diverged}.",
+        "{missing}. Варианты, у которых обучение разошлось: {diverged}.",
         en="Recorded runs: {n}. Pairs ($b$, seed) planned but not recorded yet: {missing}. "
         "Variants that diverged: {diverged}.",
         n=len(recorded),
@@ -250,11 +251,21 @@ def verdicts(results: pd.DataFrame, statements: dict[str, tuple[str, str]]) -> N
     )
 
 
+def listed(statuses: dict[str, str]) -> dict[str, str]:
+    """point -> status as words of each language: “10: open, A: confirmed”."""
+    return {
+        language: ", ".join(
+            f"{point}: {STATUSES[own][language]}" for point, own in statuses.items()
+        )
+        for language in LANGUAGES
+    }
+
+
 def _decisive(row: pd.Series) -> dict:
-    """A row's quantity and numbers as JSON has them: null where there is no finite number."""
+    """A row's quantity, threshold and numbers as JSON has them: null where none is finite."""
     numbers = {key: float(row[key]) for key in ("value", "low", "high")}
     numbers = {key: value if math.isfinite(value) else None for key, value in numbers.items()}
-    return {"quantity": row.quantity, **numbers}
+    return {"quantity": row.quantity, "threshold": _threshold(row), **numbers}
 
 
 def verdicts_of(notebook: Path) -> list[dict]:

@@ -100,14 +100,14 @@ statuses = [point["status"] for point in points]
 
 # %%
 report.say(
-    ru="**Что сравнивали.** Вариантов: {count}. Вариант — это сочетание кодирования с каузальной маской (CM) "
-    "или без неё. Кодирования такие: синусоидальное (SPE); обучаемое (LPE); двухвекторное кодирование типа "
-    "(TPE) — один обучаемый вектор для координат, другой для значений функции; pair — обучаемая строка, "
-    "общая для $x_i$ и $y_i$; RoPE; ALiBi. CM без приставки — одна маска, none — ни кодирования, ни маски.",
-    en="**What was compared.** {count} variants, each a pairing of an encoding with the causal mask (CM) or "
+    ru="**Что сравнивали.** Вариантов: {count}; вариант — это позиционное кодирование или никакого, с каузальной "
+    "маской (CM) или без неё. Кодирования: синусоидальное (SPE); обучаемое (LPE); двухвекторное кодирование "
+    "типа (TPE) — один обучаемый вектор для координат, другой для значений функции; pair — обучаемый вектор "
+    "примера, общий для $x_i$ и $y_i$; RoPE; ALiBi. Просто CM — только маска, none — ни кодирования, ни маски.",
+    en="**What was compared.** {count} variants: a positional encoding or none, with the causal mask (CM) or "
     "without it. The encodings are sinusoidal (SPE); learned (LPE); a two-vector type encoding (TPE), one "
-    "learned vector for coordinates and one for function values; pair, a learned row that $x_i$ and $y_i$ "
-    "share; RoPE; ALiBi. CM alone is the mask without an encoding, “none” has neither.",
+    "learned vector for coordinates and one for function values; pair, a learned vector of the example, which "
+    "$x_i$ and $y_i$ share; RoPE; ALiBi. CM alone is the mask without an encoding, “none” has neither.",
     role="headline",
     count=len(means),
 )
@@ -119,12 +119,17 @@ shares = pd.concat(
 )
 own_shares = per_run(shares[shares.b == main_b], "SPE", "share")
 shorter = per_run(errors[(errors.b == main_b) & (errors.k == n - 1)], "SPE", "error")
-solved, solved_shorter = (
-    int((error < 0.5 * at).sum())
-    for error, at in ((per_run(here, "SPE", "error"), zero), (shorter, zero_shorter))
-)
+
+
+def solving(values, at=zero):
+    """The number of seeds with which the task is solved."""
+    return int((values < 0.5 * at).sum())
+
 
 # %%
+masked = [name for name in means.index if VARIANTS[name].mask == "causal" and name != "CM"]
+unmasked = [name for name in means.index if VARIANTS[name].mask == "none"]
+encoded = [name for name in unmasked if name != "none"]
 leads = claim("", "", ratio(best, second), below=1)
 certain = {"ru": "разница достоверна", "en": "the difference is certain"}
 unsure = {
@@ -132,38 +137,53 @@ unsure = {
     "en": "these seeds cannot tell the two apart",
 }
 numbers = {
+    "both": means.error[masked[0]],
+    "both_name": masked[0],
+    "cm": means.error["CM"],
+    "alone": means.error[encoded[0]],
+    "alone_name": encoded[0],
+    "none": means.error["none"],
+    "zero": zero,
+}
+
+# %%
+numbers |= {
     "best": best,
     "second": second,
-    "error": means.error[best],
     "next": means.error[second],
     "apart": certain if leads["status"] == "confirmed" else unsure,
     "lead": compared(best, second),
-    "lpe": compared("LPE + CM", "LPE"),
-    "cm": means.error["CM"],
+    "lpe_masked": means.error["LPE + CM"],
+    "lpe": means.error["LPE"],
+    "mask": compared("LPE + CM", "LPE"),
+}
+numbers |= {
     "copying": int((own_shares > 0.5).sum()),
     "of": len(own_shares),
     "loss": means.training_loss["SPE"],
-    "solved": solved,
-    "short": solved_shorter,
+    "solved": solving(per_run(here, "SPE", "error")),
+    "short": solving(shorter, zero_shorter),
 }
 
 # %%
 report.say(
     ru="**Ответ** при $b$ = {b} ($b$ — число итераций цикла):\n\n"
-    "1. Наименьшие средние ошибки — {error} у {best} и {next} у {second}; {apart} (отношение ошибок {lead}).\n"
-    "2. С каузальной маской ошибка LPE составляет {lpe} от ошибки без маски; у одной маски, без кодирования, "
-    "ошибка {cm}.\n"
+    "1. С кодированием и маской наименьшая средняя ошибка — {both} ({both_name}), с одной маской — {cm}, с одним "
+    "кодированием — {alone} ({alone_name}), без того и другого — {none}; у предсказания «всегда ноль» — {zero}.\n"
+    "2. Меньше всего ошибка у {best}, за ним идёт {second} ({next}); {apart} (отношение ошибок {lead}). У LPE с "
+    "маской ошибка {lpe_masked}, без маски — {lpe} (отношение {mask}).\n"
     "3. Без маски SPE списывает ответы, стоящие в промпте (зёрен, при которых это видно: {copying} из {of}; "
-    "функция потерь на обучении: {loss}), а задачу решает при полном промпте в {solved} случаях из {of}, на "
-    "один пример короче — в {short}.",
+    "функция потерь на обучении: {loss}). Зёрен, при которых оно ещё и решает задачу, то есть ошибается хотя "
+    "бы вдвое меньше, чем «всегда ноль»: {solved} из {of} при полном промпте и {short} при промпте на один "
+    "пример короче, какого оно не видело.",
     en="**The answer** at $b$ = {b} ($b$ is the number of loop iterations):\n\n"
-    "1. The lowest mean errors are {error}, of {best}, and {next}, of {second}; {apart} (ratio of the errors "
-    "{lead}).\n"
-    "2. With the causal mask LPE’s error is {lpe} times what it is without; the mask alone, without an "
-    "encoding, has an error of {cm}.\n"
-    "3. Without a mask SPE copies the answers that are in the prompt (seen in {copying} of {of} seeds; "
-    "training loss: {loss}); it solves the task in {solved} of {of} seeds with the full prompt, and in {short} "
-    "with one example fewer.",
+    "1. With an encoding and the mask the lowest mean error is {both} ({both_name}), with the mask alone {cm}, "
+    "with an encoding alone {alone} ({alone_name}), with neither {none}; the prediction “always zero” has {zero}.\n"
+    "2. The lowest error is that of {best}, the next that of {second} ({next}); {apart} (ratio of the errors "
+    "{lead}). LPE’s error is {lpe_masked} with the mask and {lpe} without (ratio {mask}).\n"
+    "3. Without a mask SPE copies the answers that are in the prompt (seen in {copying} of {of} seeds; training "
+    "loss: {loss}). It also solves the task, that is, at least halves the error of “always zero”, in {solved} of "
+    "{of} seeds with the full prompt, and in {short} with a prompt one example shorter, which it never met.",
     role="headline",
     b=main_b,
     **numbers,
@@ -178,7 +198,7 @@ report.figure(
         "caption": "Ошибка в целевой задаче при полном промпте у вариантов, обученных одинаково: "
         f"{report.number(config.steps, 'ru')} шагов, функция потерь по всем токенам, внутри запуска — одни и "
         "те же начальные веса и батчи. Точка — запуск; закрашенные точки — b = 1, полые — b > 1; черта — "
-        f"среднее геометрическое при b = {main_b}, по нему варианты и упорядочены. Вертикальный пунктир — "
+        f"среднее геометрическое при b = {main_b}, и варианты стоят по его возрастанию. Вертикальный пунктир — "
         "предсказание «всегда ноль».",
     },
     en={
@@ -186,7 +206,7 @@ report.figure(
         "caption": "Target error with the full prompt of the variants trained alike: "
         f"{report.number(config.steps, 'en')} steps with the loss on all tokens, within a run from the same "
         "initial weights and on the same batches. A point is a run; filled points are b = 1, open ones b > 1; "
-        f"the bar is the geometric mean at b = {main_b}, which variants are ordered by. The dotted vertical "
+        f"the bar is the geometric mean at b = {main_b}, and variants are in its order. The dotted vertical "
         "is the prediction “always zero”.",
     },
 )
@@ -195,21 +215,20 @@ report.figure(
 planned = {b for b, _ in records.planned_runs(out, config.ablation)}
 unseen = ", ".join(f"$b$ = {b}" for b in sorted(planned - set(full.b)))
 loops = {
-    "ru": f" Запуски с {unseen} запланированы, но ещё не записаны: о зацикливании выводов пока не сделать.",
-    "en": f" Runs with {unseen} are planned but not recorded yet, so nothing can be said about looping.",
+    "ru": f" Запуски с {unseen} запланированы, но ещё не записаны: о моделях, обученных с циклом, выводов пока не сделать.",
+    "en": f" Runs with {unseen} are planned but not recorded yet, so nothing can be said about models trained with a loop.",
 }
 # %%
 report.say(
     ru="**Насколько это надёжно.** Ошибка в целевой задаче — это квадрат ошибки ответа на запрос, делённый на "
     "размерность $d$; у предсказания «всегда ноль» она равна {zero}, у метода наименьших квадратов — нулю. "
     "Зёрен: {seeds}. Средние — геометрические; в квадратных скобках — 95-процентный доверительный интервал "
-    "по зёрнам. «Решает» значит: ошибка меньше половины той, что у «всегда ноль». Проверено утверждений: "
+    "по зёрнам. Проверено утверждений: "
     "{tested}. Подтверждено: {confirmed}; не подтверждено (данные говорят против): {refuted}; открыто: "
     "{open}, из них таких, где зёрен пока меньше трёх: {few}.{loops}",
     en="**How reliable this is.** The target error is the squared error of the answer to the query, divided "
     "by the dimension $d$; the prediction “always zero” has {zero}, least squares 0. Seeds: {seeds}. Means "
-    "are geometric; square brackets hold a 95% confidence interval over seeds. “Solves” means an error below "
-    "half that of “always zero”. Claims tested: {tested}. Confirmed: {confirmed}; not confirmed (the data "
+    "are geometric; square brackets hold a 95% confidence interval over seeds. Claims tested: {tested}. Confirmed: {confirmed}; not confirmed (the data "
     "speak against them): {refuted}; open: {open}, of which with fewer than three seeds so far: {few}.{loops}",
     role="headline",
     zero=zero,
@@ -225,25 +244,32 @@ report.say(
 # %% [markdown] tags=["ru"]
 # ## Утверждения и вердикты
 #
-# Пункты с номерами взяты из исходной работы; пункты с буквами — наши, и цифра перед буквой — номер главы.
-# Номер пункта — ссылка на главу, где сказано, что именно измеряется и когда утверждение считается
-# подтверждённым. Утверждение часто складывается из нескольких частей, и подтверждено оно, только если
-# подтверждена каждая. В таблице показана одна из величин, определивших вердикт: её среднее по зёрнам и
-# интервал. $E$ — ошибка в целевой задаче, $E(0)$ — ошибка предсказания «всегда ноль», $L$ —
-# функция потерь на обучении, $N$ — насколько расходятся запуски, $\rho$ — ранговая корреляция; $E(2n)$,
-# $E(2b)$ и $E(3x)$ — ошибка при вдвое большем числе примеров, вдвое большем числе итераций цикла и втрое
-# больших $x$.
+# Пункты с номерами взяты из исходной, студенческой работы; пункты с буквами — наши, и цифра перед буквой —
+# номер главы. Номер пункта — ссылка на главу, где сказано, что именно измеряется. Утверждение часто
+# складывается из нескольких частей: оно подтверждено, если подтверждена каждая, не подтверждено, если хотя
+# бы против одной говорят данные, и открыто в остальных случаях, в том числе когда зёрен меньше трёх. При
+# трёх зёрнах интервал может растянуться на порядки. Поправки на число проверок нет.
+#
+# В таблице показана одна из величин, определивших вердикт, и что о ней утверждается. $E$ — ошибка в целевой
+# задаче, $E(0)$ — ошибка предсказания «всегда ноль», $L$ — функция потерь на обучении, $N$ — разброс между
+# запусками, $\rho$ — ранговая корреляция; $E(2n)$, $E(2b)$ и $E(3x)$ — ошибка при вдвое большем числе
+# примеров, вдвое большем числе итераций цикла и втрое больших $x$. PM — префиксная маска; (query) —
+# обучение на одном запросе, (random k) — то же при промптах случайной длины.
 
 # %% [markdown] tags=["en"]
 # ## Claims and verdicts
 #
-# Numbered points come from the source text; lettered ones are ours, with the chapter’s number before the
-# letter. The link leads to the chapter that says exactly what is measured and when a claim counts as
-# confirmed. A claim often has several parts, and is confirmed only if each of them is. Shown here is one
-# of the quantities that decided the verdict, with its mean over seeds and interval. $E$ is a variant’s
-# target error, $E(0)$ that of the prediction “always zero”, $L$ the training loss, $N$ how far runs
-# stray from each other, $\rho$ a rank correlation; $E(2n)$, $E(2b)$ and $E(3x)$ are the error with twice
-# the examples, twice the loop iterations and $x$ three times as large.
+# Numbered points come from the source text, the student’s; lettered ones are ours, with the chapter’s
+# number before the letter. The link leads to the chapter that says exactly what is measured. A claim often
+# has several parts: it is confirmed if each of them is, not confirmed if the data speak against one of
+# them, and open otherwise, also where there are fewer than three seeds. With three an interval can span
+# orders of magnitude. There is no correction for the number of tests.
+#
+# Shown here is one of the quantities that decided the verdict, and what is claimed of it. $E$ is a
+# variant’s target error, $E(0)$ that of the prediction “always zero”, $L$ the training loss, $N$ how far
+# runs stray from each other, $\rho$ a rank correlation; $E(2n)$, $E(2b)$ and $E(3x)$ are the error with
+# twice the examples, twice the loop iterations and $x$ three times as large. PM is the prefix mask; (query)
+# is training on the query alone, (random k) the same with prompts of random length.
 
 
 # %%
@@ -265,12 +291,21 @@ def label(chapter, point):
     return chapter[0] + point["point"] if point["point"].isalpha() else point["point"]
 
 
+def quantity(point, language):
+    own = point["quantity"]
+    return own[language] if isinstance(own, dict) else own
+
+
 rows = [
     {
         "link": f"[{label(chapter, point)}]({chapter}.ipynb#Verdicts)",
         "verdict": verdict(point),
+        "claim": point["claim"],
+        "claimed": {
+            language: f"{quantity(point, language)} {point['threshold'][language]}"
+            for language in report.LANGUAGES
+        },
         "effect": {language: interval(point, language) for language in report.LANGUAGES},
-        **{key: point[key] for key in ("claim", "quantity")},
     }
     for chapter, points in given_verdicts.items()
     for point in points
@@ -281,7 +316,7 @@ names = {
     "link": ("пункт", "point"),
     "claim": ("утверждение", "claim"),
     "verdict": ("вердикт", "verdict"),
-    "quantity": ("величина", "quantity"),
+    "claimed": ("что утверждается", "what is claimed"),
     "effect": ("среднее и интервал", "mean and interval"),
 }
 ru, en = ({column: both[i] for column, both in names.items()} for i in (0, 1))
@@ -295,55 +330,70 @@ report.table(pd.DataFrame(rows, columns=list(names)), ru=ru, en=en)
 
 
 # %%
-def solving(variant):
-    """The seeds with which it solves the task."""
-    return int((per_run(here, variant, "error") < 0.5 * zero).sum())
-
-
-def as_good(variant):
-    """Whether these seeds cannot tell it from the best."""
-    return claim("", "", ratio(best, variant), below=1)["status"] != "confirmed"
-
-
 counts = {name: model.parameter_count(config, VARIANTS[name]) for name in means.index}
-everywhere = [name for name in means.index if solving(name) == seeds.max()]
-good = [name for name in everywhere if name == best or as_good(name)]
+solved = {name: solving(per_run(here, name, "error")) for name in means.index}
+good = {
+    name: typical(ratio(name, best))
+    for name in means.index
+    if solved[name] == seeds.max()
+    and claim("", "", ratio(best, name), below=1)["status"] != "confirmed"
+}
 free = [name for name in good if counts[name] == min(counts.values())]
-unmasked = [name for name in means.index if VARIANTS[name].mask == "none"]
-sometimes = [f"{name} ({solving(name)} / {seeds[name]})" for name in unmasked if solving(name)]
+sometimes = [f"{name} ({solved[name]} / {seeds[name]})" for name in unmasked if solved[name]]
+
+
+def with_ratios(language):
+    return ", ".join(f"{name} ({report.number(own, language, 2)})" for name, own in good.items())
+
+
+# %%
+numbers |= {
+    "good": {language: with_ratios(language) for language in report.LANGUAGES},
+    "free": ", ".join(free) or report.NONE,
+    "count": len(unmasked),
+    "sometimes": ", ".join(sometimes) or report.NONE,
+    "cm_solved": solved["CM"],
+    "cm_of": int(seeds["CM"]),
+    "cm_best": compared("CM", best),
+    "query": compared("LPE (random k)", "LPE + CM"),
+    "control": typical(per_run(here, "LPE + CM (random k)", "error")) / zero,
+}
 
 # %%
 report.say(
-    ru="1. **Что брать.** Любой из этих вариантов: {good}. Каждый решает задачу при всех зёрнах, и от лучшего, "
-    "{best}, его по этим зёрнам не отличить. Без дополнительных параметров обходится: {free}.\n"
-    "2. **Маска.** Вариантов без неё {count}; из них решают задачу (в скобках — при скольких зёрнах): "
-    "{sometimes}. Без маски токен $x_i$ видит свой ответ $y_i$, и модель может списывать, вместо того чтобы "
-    "учиться; у SPE это видно при {copying} зёрнах из {of}.\n"
-    "3. **Кодирование.** Отношение ошибки одной маски к ошибке {best}: {alone}. Без кодирования и маски ничто "
-    "не говорит модели, какой ответ относится к какому $x_i$.\n"
-    "4. **Функция потерь вместо маски.** Отношение ошибки LPE без маски, обученного только на запросах, к "
-    "ошибке LPE + CM при том же числе шагов: {loss}. У самого LPE + CM, которому списывать неоткуда, с такой же "
-    "функцией потерь ошибка составляет {control} от ошибки предсказания «всегда ноль».",
-    en="1. **What to take.** Any one of these: {good}. Each solves the task with every seed, and these seeds "
-    "cannot tell it from the best, {best}. Without additional parameters: {free}.\n"
-    "2. **The mask.** {count} variants have none; those of them that solve the task (in brackets: with how "
-    "many of the seeds): {sometimes}. Without a mask the token $x_i$ sees its own answer $y_i$, and the model "
-    "can copy instead of learning; SPE is seen to do so with {copying} seeds of {of}.\n"
-    "3. **The encoding.** The error of the mask alone divided by that of {best}: {alone}. Without an encoding "
-    "and a mask nothing tells the model which answer belongs to which $x_i$.\n"
-    "4. **A loss in place of the mask.** The error of LPE without a mask, trained on queries alone, divided by "
-    "that of LPE + CM after the same number of steps: {loss}. LPE + CM itself, which has nothing to copy, has "
-    "with such a loss {control} times the error of the prediction “always zero”.",
-    good=", ".join(good) or report.NONE,
-    best=best,
-    free=", ".join(free) or report.NONE,
-    count=len(unmasked),
-    sometimes=", ".join(sometimes) or report.NONE,
-    alone=compared("CM", best),
-    loss=compared("LPE (random k)", "LPE + CM"),
-    control=typical(per_run(here, "LPE + CM (random k)", "error")) / zero,
-    copying=numbers["copying"],
-    of=numbers["of"],
+    ru="1. **Что брать.** Один из вариантов, которые решают задачу при всех зёрнах и про которые по этим зёрнам "
+    "нельзя сказать, что они хуже лучшего (в скобках — отношение ошибки к его ошибке): {good}. Лучший, {best}, "
+    "выбран по этим же запускам, так что его преимущество, скорее всего, завышено. Без дополнительных "
+    "параметров: {free}.\n"
+    "2. **Маска.** Вариантов без неё: {count}; из них решают задачу (в скобках — число зёрен): {sometimes}. Без "
+    "маски токен $x_i$ видит свой ответ $y_i$ и может его просто списать; у SPE это видно (зёрен: {copying} из "
+    "{of}).\n"
+    "3. **Кодирование.** Одна маска решает задачу (зёрен: {cm_solved} из {cm_of}); отношение её ошибки к ошибке "
+    "{best}: {cm_best}. Если нет ни кодирования, ни маски, ничто не говорит модели, какой ответ относится к "
+    "какому $x_i$.",
+    en="1. **What to take.** One of the variants that solve the task with every seed and that these seeds do not "
+    "show to be worse than the best (in brackets: the ratio of the error to its error): {good}. The best, {best}, "
+    "was picked on these same runs, so its lead is probably overstated. Without additional parameters: {free}.\n"
+    "2. **The mask.** Of {count} variants without it these solve the task (in brackets: the number of seeds): "
+    "{sometimes}. Without a mask the token $x_i$ sees its own answer $y_i$ and can simply copy it; SPE is seen to "
+    "do so (seeds: {copying} of {of}).\n"
+    "3. **The encoding.** The mask alone solves the task (seeds: {cm_solved} of {cm_of}); the ratio of its error "
+    "to that of {best}: {cm_best}. With neither an encoding nor a mask nothing tells the model which answer "
+    "belongs to which $x_i$.",
+    **numbers,
+)
+
+# %%
+report.say(
+    ru="4. **Функция потерь вместо маски.** Отношение ошибки LPE без маски, обученного на одном запросе при "
+    "промптах случайной длины, к ошибке LPE + CM, обученного как обычно столько же шагов: {query}. У LPE + CM, "
+    "обученного на одном запросе, — а списывать ему неоткуда — ошибка составляет {control} от ошибки "
+    "предсказания «всегда ноль».",
+    en="4. **A loss in place of the mask.** The ratio of the error of LPE without a mask, trained on the query "
+    "alone with prompts of random length, to that of LPE + CM, trained as usual for as many steps: {query}. LPE + "
+    "CM trained on the query alone, which has nothing to copy, has {control} times the error of the prediction "
+    "“always zero”.",
+    **numbers,
 )
 
 # %% [markdown] tags=["ru"]
@@ -397,6 +447,7 @@ choices += [
 
 # %%
 undecided = {"ru": "не решено", "en": "undecided"}
+neither = {"ru": "не обучился ни один", "en": "neither has learned"}
 unrecorded = {"ru": "ещё не записано", "en": "not recorded yet"}
 
 
@@ -405,7 +456,9 @@ def choice(ru, en, first, second):
     values = ratio(first, second)
     row = claim("", f"{first} / {second}", values, below=1)
     use = {"confirmed": first, "not confirmed": second, "open": undecided}[row["status"]]
-    return row | {"choice": {"ru": ru, "en": en}, "use": unrecorded if values.empty else use}
+    learned = [typical(per_run(here, name, "error")) < 0.5 * zero for name in (first, second)]
+    use = unrecorded if values.empty else use if any(learned) else neither
+    return row | {"choice": {"ru": ru, "en": en}, "use": use}
 
 
 # %%
@@ -497,8 +550,8 @@ report.table(
     pd.DataFrame(rows, columns=["ablation", "done", "missing"]),
     ru={
         "ablation": "ноутбук",
-        "done": "записано запусков",
+        "done": "записано пар (b, зерно)",
         "missing": "не хватает (b, зерно)",
     },
-    en={"ablation": "notebook", "done": "recorded runs", "missing": "missing (b, seed)"},
+    en={"ablation": "notebook", "done": "recorded (b, seed)", "missing": "missing (b, seed)"},
 )

@@ -67,11 +67,11 @@
 # 6. SPE с маской почти ничего не даёт по сравнению с одной маской;
 # 7. LPE добавляет примерно 8 % параметров.
 #
-# Пункт 8 — это сами ожидания, перечисленные выше. Каждый пункт мы проверим на записанных запусках, и каждый
-# может не подтвердиться.
+# Пункт 8 — сами ожидания, перечисленные выше: первые три — это 8.1, последнее — 8.2. Каждый пункт мы
+# проверим на записанных запусках, и каждый может не подтвердиться.
 #
 # В ближайшей опубликованной работе, [Xing et al. 2024](https://arxiv.org/abs/2402.00743), изучен тот же
-# вопрос без циклов и показано, что двух слоёв с каузальной маской достаточно, чтобы модель училась по
+# вопрос без зацикливания и показано, что двух слоёв с каузальной маской достаточно, чтобы модель училась по
 # промпту, а позиционное кодирование улучшает результат.
 
 # %% [markdown] tags=["en"]
@@ -95,8 +95,8 @@
 # 6. SPE gains next to nothing over the mask alone;
 # 7. LPE adds about 8% to the parameters.
 #
-# The expectations themselves are the eighth point. We test every point on recorded runs, and any
-# of them may fail.
+# The expectations themselves are the eighth point: the first three are 8.1, the last is 8.2. We test
+# every point on recorded runs, and any of them may fail.
 #
 # The nearest published study, [Xing et al. 2024](https://arxiv.org/abs/2402.00743), asks the same
 # question without loops and finds that two layers with a causal mask are enough to learn from the
@@ -135,7 +135,7 @@ from icl_core import (
 )
 from icl_core.attention_figure import explorer
 from icl_core.config import Config, notebook_parameters
-from icl_core.verdicts import claim, instability, last_rows, per_run
+from icl_core.verdicts import claim, instability, last_rows, per_run, typical
 
 logging.basicConfig(format="%(asctime)s %(message)s")
 logging.getLogger("icl_core").setLevel("INFO")
@@ -176,8 +176,8 @@ variants = list(config.variants)
 # - **Ошибка в целевой задаче**: квадрат ошибки предсказания $y_q$, средний по промптам. По ней мы и
 #   судим.
 #
-# Обе величины делим на $d$. Тогда предсказание «всегда ноль» получает в среднем 1 (на конечном наборе
-# промптов — чуть больше или меньше), а метод наименьших квадратов — 0, как только примеров не меньше $d$.
+# Обе величины делим на $d$. Тогда у предсказания «всегда ноль» в среднем 1 (на конечном наборе
+# промптов — чуть больше или меньше), а у метода наименьших квадратов — 0, как только примеров не меньше $d$.
 #
 # **Зацикленный трансформер**: $z_0 = 0$, $z_{t+1} = \mathrm{LN}(\mathrm{blocks}(z_t + e + p))$, где
 # $e$ — токены после линейного слоя, $p$ — позиционное кодирование; и то и другое подаётся заново на
@@ -235,8 +235,8 @@ report.table(
 
 # %% [markdown] tags=["ru"]
 # Наши решения и их причины. Координаты и веса функций: $x, w \sim N(0, I_d)$, без шума, как у
-# [Garg et al. 2022](https://arxiv.org/abs/2208.01066). Размерность $d = 5$ взята из ближайшей к нашей
-# работы, [Xing et al. 2024](https://arxiv.org/abs/2402.00743). Ответ $y_i$ записан в первую координату
+# [Garg et al. 2022](https://arxiv.org/abs/2208.01066). Размерность $d = 5$ взята у
+# [Xing et al. 2024](https://arxiv.org/abs/2402.00743), чья работа ближе всего к нашей. Ответ $y_i$ записан в первую координату
 # токена, остальные координаты — нули. При $b > 1$ функция потерь усредняется по всем итерациям
 # цикла, как у [Yang et al. 2024](https://arxiv.org/abs/2311.12424). Блоки и их начальные веса — как
 # в GPT-2, начальные веса входного и выходного линейных слоёв — как принято в PyTorch. Скорость
@@ -382,16 +382,16 @@ run_curves, run_errors = records.tidy([run], "curves"), records.tidy([run], "err
 report.tell_run(run)
 
 # %% [markdown] tags=["ru"]
-# ### Этот запуск вблизи
+# ### Этот запуск подробно
 #
-# Слева функция потерь на обучении, справа ошибка в целевой задаче. Модель без маски может уменьшить
-# первую намного раньше второй или вовсе без неё.
+# Слева функция потерь на обучении, справа ошибка в целевой задаче. У модели без маски первая может
+# упасть намного раньше второй, а вторая — не упасть вовсе.
 
 # %% [markdown] tags=["en"]
 # ### A close look at this run
 #
-# Training loss on the left, target error on the right. A model without a mask can bring down the first
-# long before the second, or without it.
+# Training loss on the left, target error on the right. In a model without a mask the first may fall
+# long before the second, and the second may not fall at all.
 
 
 # %%
@@ -406,7 +406,7 @@ report.figure(
     ru={
         "alt": "Кривые обучения шести вариантов одного запуска",
         "caption": f"Один запуск, b = {config.b}, зерно {config.seed}. Слева: функция потерь на обучении, "
-        f"средняя между соседними точками кривой (шагов: {config.log_every}); справа: "
+        f"усреднённая по шагам между соседними точками кривой (шагов: {config.log_every}); справа: "
         f"ошибка в целевой задаче на {config.curve_prompts} промптах. Штриховые линии — варианты без "
         "маски, горизонтальный пунктир — предсказание «всегда ноль».",
     },
@@ -469,14 +469,19 @@ report.tell_recorded(runs, records.planned_runs(out, config.ablation))
 #
 # Как и в исходной работе, линия усредняет запуски и по $b$, и по зерну. Для каждого $k$ промпт обрезан
 # после $x_{k+1}$, который и становится запросом, так что списать ответ неоткуда. Серые линии — эталонные
-# решатели: их не обучают, а подгоняют к каждому промпту.
+# решатели: их не обучают, а подгоняют к каждому промпту. Один из них, «суммы», знает только $\sum x_i$ и
+# $\sum y_i$ — то, что остаётся, когда неизвестно, какой ответ относится к какому $x_i$. Это одно
+# уравнение на $w$ из $d$ нужных, и ошибка с ним — около $1 - 1 / d$ от ошибки предсказания «всегда ноль».
 
 # %% [markdown] tags=["en"]
 # ### Target error
 #
 # As in the source text, a line averages the runs over both $b$ and the seed. For each $k$ the prompt
 # is cut after $x_{k+1}$, which becomes the query, so there is no answer to copy. The grey lines
-# are reference solvers, which are not trained but fitted to each prompt.
+# are reference solvers, which are not trained but fitted to each prompt. One of them, “sums”, knows only
+# $\sum x_i$ and $\sum y_i$, which is what is left when it is unknown which answer belongs to which $x_i$.
+# That is one equation for $w$ out of the $d$ that it takes, and the error with it is about $1 - 1 / d$ of
+# that of the prediction “always zero”.
 
 # %%
 solvers = evaluation.reference_errors(prompts, range(config.n_examples + 1))
@@ -504,6 +509,22 @@ report.figure(
         "lengths it never met. Right: the error with the full prompt, one point per run; filled points "
         "are b = 1, open ones b > 1.",
     },
+)
+
+# %%
+at_full = solvers[solvers.k == config.n_examples].set_index("solver").error
+unmasked = ("none", "LPE", "SPE")
+of_unmasked = [
+    typical(per_run(errors[errors.k == config.n_examples], v, "error")) for v in unmasked
+]
+report.say(
+    ru="Ошибка при полном промпте у решателя «суммы» — {sums}, у предсказания «всегда ноль» — {zero}; у вариантов "
+    "без маски, в среднем по запускам: none — {none}, LPE — {lpe}, SPE — {spe}.",
+    en="With the full prompt the error of the solver “sums” is {sums}, that of the prediction “always zero” "
+    "{zero}; of the variants without a mask, on average over the runs, none has {none}, LPE {lpe}, SPE {spe}.",
+    sums=at_full["sums"],
+    zero=at_full["zero"],
+    **dict(zip(("none", "lpe", "spe"), of_unmasked)),
 )
 
 # %% [markdown] tags=["ru"]
@@ -540,8 +561,8 @@ report.figure(
 # ### Сколько длится плато
 #
 # Запуски одного варианта могут различаться тем, когда ошибка сходит с плато и сходит ли вообще.
-# В таблице — шаг, на котором ошибка в целевой задаче впервые записана меньшей половины ошибки
-# предсказания «всегда ноль»; прочерк значит, что этого не случилось.
+# В таблице — шаг, на котором записанная ошибка в целевой задаче впервые оказалась меньше половины
+# ошибки предсказания «всегда ноль»; прочерк значит, что этого не случилось.
 
 # %% [markdown] tags=["en"]
 # ### How long the plateau lasts
@@ -568,9 +589,9 @@ report.table(
 #
 # Карта внимания показывает, сколько веса токен строки отдаёт токену столбца; сумма весов в строке равна
 # единице. Рамками отмечены клетки $x_i \to y_i$: через них токен $x_i$ может прочесть собственный ответ.
-# Если модель списывает, то у какой-то из голов почти весь вес строк $x_i$ попадает в рамки. Под
-# каузальной маской рамки пусты: $y_i$ стоит правее $x_i$ и ему не виден. Если страница позволяет,
-# выберите другой вариант, слой и голову.
+# Если модель списывает, то у какой-то из голов почти весь вес строк $x_i$ попадает в рамки. С
+# каузальной маской рамки пусты: $y_i$ стоит правее $x_i$ и ему не виден. Если страница интерактивная,
+# можно выбрать другой вариант, слой и голову.
 
 # %% [markdown] tags=["en"]
 # ### The leak on an attention map
@@ -588,11 +609,11 @@ explorer(
     prompts.first(1),
     ru={
         "alt": "Карты внимания вариантов на одном промпте; рамками отмечены клетки от x_i к y_i",
-        "caption": "Внимание записанных запусков ({runs}) на одном промпте той длины, с которой они "
+        "caption": "Внимание в записанных запусках ({runs}) на одном промпте той длины, на которой модели "
         "обучались. Отдельные строки и столбцы есть у первых примеров и у запроса, а столбец «…» — сумма "
         "по остальным примерам. Цвет передаёт квадратный корень из веса, чтобы были видны и малые веса. "
         "Неподвижный рисунок: b = {b}, итерация цикла {loop}, слой {layer}, голова {head}; там утечка в "
-        "этом запуске больше всего.",
+        "этом запуске наибольшая.",
     },
     en={
         "alt": "Attention maps of the variants on one prompt; frames mark the cells from x_i to y_i",
@@ -614,7 +635,7 @@ explorer(
 # ей остаётся только на запросе, и доля близка к 1. Если запрос для неё не труднее остальных токенов,
 # доля около $1 / (n + 1)$; если с каждым примером она предсказывает точнее, доля ещё меньше. Доля около
 # 1 ещё не значит, что ошибка на запросе велика: можно списывать остальные ответы и при этом
-# предсказывать этот.
+# верно предсказывать ответ на запрос.
 
 # %% [markdown] tags=["en"]
 # ### Each b on its own
@@ -626,8 +647,8 @@ explorer(
 # falls on the query (last loop iteration). If a model copies the answers $y_i$, the query is the only
 # token left to be wrong at, and the share is near 1. If the query is no harder for it than the other
 # tokens, the share is about $1 / (n + 1)$; if every example makes it more precise, less. A share near 1
-# does not yet mean a large error at the query: a model can copy the other answers and still predict this
-# one.
+# does not yet mean a large error at the query: a model can copy the other answers and still predict the
+# answer to the query.
 
 # %%
 shares = pd.concat(
@@ -669,9 +690,9 @@ swapped = [
 only_one = {"ru": "пока записано одно значение b", "en": "only one b is recorded so far"}
 listed = "; ".join(f"$b$ = {b}: {', '.join(order)}" for b, order in orders.items())
 report.say(
-    ru="Варианты по возрастанию этой ошибки: {listed}. Пары, которые при наибольшем $b$ стоят в другом "
+    ru="Варианты по возрастанию ошибки в целевой задаче, {listed}. Пары, которые при наибольшем $b$ стоят в другом "
     "порядке, чем при наименьшем: {swapped}.",
-    en="Variants from the least of these errors to the largest: {listed}. Pairs whose order at the largest "
+    en="Variants from the least target error to the largest, {listed}. Pairs whose order at the largest "
     "$b$ differs from that at the smallest: {swapped}.",
     listed=listed,
     swapped=only_one if len(orders) == 1 else ", ".join(swapped) or "—",
@@ -681,7 +702,8 @@ report.say(
 # ## Вердикты
 #
 # Слова «очень плохо» и «значительно лучше» нужно сначала определить. Определения и пороги в таблице
-# наши; они записаны до того, как посчитаны вердикты, но после пробного запуска с одним зерном.
+# наши; они записаны до того, как посчитаны вердикты (кроме двух правил, о которых ниже), но после
+# пробного запуска с одним зерном.
 # $E(v)$ — ошибка варианта $v$ в целевой задаче при полном промпте, $E(0)$ — ошибка предсказания «всегда
 # ноль» на тех же промптах, $L(v)$ — функция потерь на обучении в последней точке кривой (среднее за
 # `log_every` шагов).
@@ -695,12 +717,12 @@ report.say(
 # | 5 | разность: $N$ у SPE + CM минус $N$ у LPE + CM | больше 0 |
 # | 6 | отношение $E$ у SPE + CM к $E$ у CM | больше 0,8: выигрыш меньше пятой части |
 # | 7 | прибавка параметров у LPE, % | от 7,5 до 8,5 |
-# | 8.1 | $E$ у CM к $E$ у LPE + CM и у SPE + CM; $E$ у LPE и у SPE к их $E$ с маской; $E$ у none к $E(0)$ | больше 1; последнее — больше 0,5 |
+# | 8.1 | отношения: $E$ у CM к $E$ у LPE + CM и у SPE + CM; $E$ у LPE и у SPE к их $E$ с маской; $E$ у none к $E(0)$ | больше 1; последнее — больше 0,5 |
 # | 8.2 | отношение $E$ у SPE + CM к $E$ у LPE + CM (обратное пункту 3) | меньше 1 |
 #
 # **Нестабильность** $N$ показывает, насколько кривая ошибки одного запуска отходит от других запусков с
 # тем же $b$. Это среднее по шагам от $|\log_{10} E - m|$, где $E$ — ошибка в целевой задаче на этом
-# шаге, а $m$ — среднее $\log_{10} E$ по этим запускам. Значение 0,3 — это отклонение вдвое. Нужно не
+# шаге, а $m$ — среднее $\log_{10} E$ по этим запускам. Значение 0,3 — это отличие вдвое. Нужно не
 # меньше трёх запусков с одним и тем же $b$: два всегда отходят от своего среднего одинаково. Модель,
 # которая во всех запусках стоит на плато, по этому определению стабильна.
 #
@@ -709,20 +731,21 @@ report.say(
 # по зёрнам, с 95-процентным доверительным интервалом Стьюдента. Значение $b$, для которого записано
 # меньше зёрен, чем для другого, в вердикте не участвует. Вердикт — **подтверждено**, если весь интервал
 # лежит по нужную сторону от порога, **не подтверждено**, если весь лежит по другую, и **открыто**, если
-# порог внутри интервала, зёрен меньше трёх, какой-то из запусков разошёлся или вердикты при разных $b$
+# порог внутри интервала, зёрен меньше трёх, в каком-то из запусков обучение разошлось или вердикты при разных $b$
 # противоречат друг другу. В столбце «за / всего» — у скольких зёрен сама величина лежит по нужную
 # сторону от порога. Поправки на число проверок нет.
 #
 # Два правила изменены после первых трёх запусков: в пункте 4 вместо отношения $L$ к $E$, которое у
 # списывающей модели мало при любой $E$, проверяется сама $E$; вердикт теперь требует трёх зёрен, а не двух.
 # Пункт 5 при трёх зёрнах подтвердить почти невозможно: отклонения трёх запусков от их среднего
-# в сумме дают ноль, и один далёкий запуск делает далёкими все три.
+# в сумме дают ноль, и один выбивающийся запуск увеличивает отклонения всех трёх.
 
 # %% [markdown] tags=["en"]
 # ## Verdicts
 #
 # Words like “very badly” and “much better” must be defined first. The definitions and thresholds in
-# the table are ours, written before the verdicts were computed but after a trial run of one seed.
+# the table are ours, written before the verdicts were computed (except for two rules, see below) but
+# after a trial run of one seed.
 # $E(v)$ is the target error of variant $v$ with the full prompt, $E(0)$ the error of the prediction
 # “always zero” on the same prompts, $L(v)$ the training loss at the last point of the curve (the mean
 # over `log_every` steps).
@@ -833,7 +856,10 @@ statements = {
         "У кодирования без маски функция потерь на обучении мала, а ошибка в целевой задаче велика",
         "An encoding without a mask gives a low training loss and a high target error",
     ),
-    "5": ("SPE + CM менее стабильно, чем LPE + CM", "SPE + CM is less stable than LPE + CM"),
+    "5": (
+        "SPE + CM обучается менее стабильно, чем LPE + CM",
+        "SPE + CM trains less stably than LPE + CM",
+    ),
     "6": (
         "SPE + CM почти не лучше, чем одна маска",
         "SPE gains next to nothing over the mask alone",
@@ -860,9 +886,9 @@ report.effects("effects", results)
 # ## Чего этот эксперимент не показывает
 #
 # - **Сравнение кодирований — это и сравнение масштабов.** Строки SPE намного больше по норме, чем строки
-#   LPE в начале обучения (см. шкалы на рисунке), а масштаб токенов задаёт линейный слой. В пробном
-#   запуске с одним зерном от этого соотношения, похоже, зависело, сколько ошибка простоит на плато;
-#   здесь оно не варьируется.
+#   LPE в начале обучения (см. шкалы на рисунке), а масштаб токенов задаётся входным линейным слоем. В
+#   пробном запуске с одним зерном от соотношения этих масштабов, похоже, зависело, сколько ошибка простоит
+#   на плато; здесь оно не варьируется.
 # - **Обучение могло остановиться слишком рано.** Вариант, который за эти шаги ничему не научился, мог бы
 #   научиться позже; то же верно для утечки ответов.
 # - **Одна задача и одна длина.** Линейные функции без шума и одна размерность. Все вердикты вынесены при

@@ -20,7 +20,7 @@
 # %% [markdown] tags=["ru"]
 # ## Вопрос
 #
-# Автор исходной работы заметил, что с кодированием и без маски модель успешно минимизирует функцию
+# Автор исходной работы заметил, что с кодированием, но без маски модель успешно минимизирует функцию
 # потерь, но плохо решает целевую задачу, и предположил, что виновата сама функция потерь: она
 # учитывает все токены $x$, а не только запрос. Без маски токен $x_i$ видит свой ответ $y_i$; учиться
 # тогда незачем, достаточно списать. Ответа $y_q$ на запрос в промпте нет, и списать его неоткуда.
@@ -46,14 +46,14 @@
 # Записаны до запусков.
 #
 # - **10** (автор): утечка происходит из-за функции потерь; если учитывать только запрос, варианты с
-#   кодированием и без маски станут решать задачу намного лучше.
+#   кодированием, но без маски станут решать задачу намного лучше.
 # - **A** (наша): их ошибка будет мала и сама по себе: меньше половины ошибки предсказания «всегда ноль».
 # - **B** (вслед за [Ding et al. 2024](https://arxiv.org/abs/2308.06912)): **префиксная маска** (PM)
-#   лучше каузальной и, добавим от себя, лучше, чем отсутствие маски. С ней примеры видят друг друга в обе
-#   стороны, запрос видит их все, а его не видит никто.
+#   лучше каузальной и, добавим от себя, лучше, чем отсутствие маски. С префиксной маской примеры видят
+#   друг друга в обе стороны, запрос видит все примеры, а его самого не видит никто.
 # - **C** (наша): без кодирования функция потерь на запросе не поможет ни без маски, ни с префиксной:
 #   такой модели по-прежнему неоткуда узнать, какой ответ к каким координатам относится. Это почти
-#   следует из симметрии, так что проверяем мы здесь скорее самих себя.
+#   следует из симметрии, так что проверяем мы здесь скорее собственный код.
 
 # %% [markdown] tags=["en"]
 # ## Hypotheses
@@ -91,7 +91,7 @@ import pandas as pd
 
 from icl_core import drawing, encodings, evaluation, records, report, sampler, training
 from icl_core.config import Config, notebook_parameters
-from icl_core.verdicts import claim, last_rows, per_run, typical
+from icl_core.verdicts import claim, last_rows, overall, per_run, typical
 
 logging.basicConfig(format="%(asctime)s %(message)s")
 logging.getLogger("icl_core").setLevel("INFO")
@@ -139,8 +139,7 @@ of_loss = {
 # - **(all, random k)**: все токены таких же обрезанных промптов. От (random k) этот вариант отличается
 #   только функцией потерь, от исходного — только длиной промптов.
 #
-# У каждого варианта своя функция потерь на обучении, и сравнивать её можно лишь у тех, что обучены
-# одинаково. По LPE + CM с (query) и (random k) видно, сколько теряет от такой функции потерь модель,
+# Значения функции потерь на обучении можно сравнивать только у вариантов, обученных одинаково. По LPE + CM с (query) и (random k) видно, сколько теряет от такой функции потерь модель,
 # которой списывать неоткуда. Варианты, обученные с функцией потерь по всем токенам полного промпта, не
 # обучаются заново, если их уже записал первый ноутбук с теми же параметрами.
 
@@ -160,7 +159,7 @@ of_loss = {
 # - **(all, random k)**: all tokens of the same cut prompts. It differs from (random k) in the loss
 #   alone, and from the source text’s in the length of the prompts alone.
 #
-# Each variant has its own training loss, which can be compared only between those trained alike. LPE +
+# Training losses can be compared only between variants trained in the same way. LPE +
 # CM with (query) and (random k) shows what such a loss costs a model that cannot copy. Variants trained
 # on all tokens of the full prompt are not trained again if the first notebook has already recorded them
 # with the same parameters.
@@ -246,20 +245,20 @@ report.figure(
         "alt": "Ошибка в целевой задаче по шагам при четырёх способах обучения, один запуск",
         "caption": f"Один запуск, b = {config.b}, зерно {config.seed}: ошибка в целевой задаче при полном "
         "промпте. Каждая панель — свой способ обучения. Штриховые линии — варианты без маски, "
-        "штрихпунктирные — с префиксной, горизонтальный пунктир — предсказание «всегда ноль». Из линий, "
-        "которые совпали, видна одна.",
+        "штрихпунктирные — с префиксной, горизонтальный пунктир — предсказание «всегда ноль». Из "
+        "совпавших линий видна одна.",
     },
     en={
         "alt": "Target error by step under four ways of training, one run",
         "caption": f"One run, b = {config.b}, seed {config.seed}: target error with the full prompt. Each "
         "panel is one way of training. Dashed lines are variants without a mask, dash-dotted ones those "
-        "with the prefix mask, the dotted horizontal is the prediction “always zero”. Of lines that coincide "
-        "one is seen.",
+        "with the prefix mask, the dotted horizontal is the prediction “always zero”. Where "
+        "lines coincide, only one is visible.",
     },
 )
 
 # %% [markdown] tags=["ru"]
-# ### Утечка вблизи: внимание
+# ### Утечка подробно: внимание
 #
 # Проще всего списать, если токен $x_i$ смотрит прямо на свой $y_i$. На рисунке — средний вес внимания
 # от $x_i$ к $y_i$ по ходу обучения для каждого слоя, головы и итерации цикла. При равномерном внимании
@@ -298,25 +297,25 @@ if logged:
         lambda t: draw_leak(logged[0].leak, t),
         ru={
             "alt": "Вес внимания от x к своему ответу y по шагам обучения у вариантов без маски",
-            "caption": f"Один запуск, b = {shown.b}, зерно {shown.seed}: варианты без маски с функцией потерь "
-            "по всем токенам. Линия — голова (и итерация цикла); синие линии — первый слой, оранжевые — "
+            "caption": f"Один запуск, b = {shown.b}, зерно {shown.seed} (первый, в котором эти веса записаны): "
+            "варианты без маски с функцией потерь по всем токенам. Линия — голова (и итерация цикла); синие линии — первый слой, оранжевые — "
             "следующие; горизонтальный пунктир — равномерное внимание.",
         },
         en={
             "alt": "Attention weight from x to its own answer y by training step, unmasked variants",
-            "caption": f"One run, b = {shown.b}, seed {shown.seed}: variants without a mask and with the loss "
-            "on all tokens. A line is a head (and a loop iteration); blue is the first layer, orange the "
+            "caption": f"One run, b = {shown.b}, seed {shown.seed} (the first that logged these weights): "
+            "variants without a mask and with the loss on all tokens. A line is a head (and a loop iteration); blue is the first layer, orange the "
             "later ones; the dotted horizontal is uniform attention.",
         },
     )
 
 # %% [markdown] tags=["ru"]
-# ### Утечка вблизи: подложенный ответ
+# ### Утечка подробно: подложенный ответ
 #
 # Заменим в промпте один ответ $y_i$ ответом из другого промпта. Модель, которая списывает, предскажет
 # в токене $x_i$ подложенное число; той, что вычисляет ответ по другим примерам, замена почти не
-# помешает. В таблице — средний квадрат ошибки / $d$ в токене $x_i$ из середины промпта в этом запуске,
-# для вариантов, обученных с функцией потерь по всем токенам полного промпта.
+# помешает. В таблице — средний квадрат ошибки / $d$ в токене $x_i$ из середины промпта в запуске,
+# кривые которого показаны выше, для вариантов, обученных с функцией потерь по всем токенам полного промпта.
 
 # %% [markdown] tags=["en"]
 # ### The leak close up: a planted answer
@@ -324,7 +323,7 @@ if logged:
 # Replace one answer $y_i$ in the prompt by an answer from another prompt. A model that copies will
 # predict the planted number at the token $x_i$; one that works the answer out from the other examples
 # will hardly be disturbed. The table has the mean squared error / $d$ at a token $x_i$ from the middle
-# of the prompt in this run, for the variants trained on all tokens of the full prompt.
+# of the prompt in the run whose curves are shown above, for the variants trained on all tokens of the full prompt.
 
 # %%
 trained = training.recorded_model(run, of_loss["all"])
@@ -385,16 +384,16 @@ report.figure(
         "геометрическое по запускам (всего "
         f"запусков: {len(runs)}); полоса — от наименьшего значения до наибольшего. Каждая панель — свой "
         "способ обучения. На панели «запрос» все варианты, а на панели «все токены» варианты без маски "
-        f"(штриховые линии) видели при обучении только k = {config.n_examples}. Из линий, которые совпали, "
-        "видна одна.",
+        f"(штриховые линии) видели при обучении только k = {config.n_examples}. Из совпавших линий видна "
+        "одна.",
     },
     en={
         "alt": "Target error against the number of examples under four ways of training",
         "caption": "Target error against the number of in-context examples, geometric mean over runs (runs: "
         f"{len(runs)}); the band spans the smallest to the largest value. Each panel is one way of training. "
         "In the panel “query” all variants, and in the panel “all tokens” those without a "
-        f"mask (dashed lines), saw only k = {config.n_examples} in training. Of lines that coincide one is "
-        "seen.",
+        f"mask (dashed lines), saw only k = {config.n_examples} in training. Where lines coincide, only one "
+        "is visible.",
     },
 )
 
@@ -410,12 +409,12 @@ by_b = report.means_by_b(
     ru={
         "training_loss": "функция потерь на обучении",
         "error": "ошибка в целевой задаче",
-        "many": "она же, средняя по k ≥ n / 2",
+        "many": "ошибка, средняя по k ≥ n / 2",
     },
     en={
         "training_loss": "training loss",
         "error": "target error",
-        "many": "the same, mean over k ≥ n / 2",
+        "many": "target error, mean over k ≥ n / 2",
     },
 )
 
@@ -435,6 +434,11 @@ by_b = report.means_by_b(
 # | B | LPE с (query): отношение $E$ с PM к $E$ с CM; то же для $M$ с (random k) | меньше 1 |
 # | B | SPE и LPE с (query): отношение $E$ с PM к $E$ без маски; то же для $M$ с (random k) | меньше 1 |
 # | C | none и PM: отношение $E$ с (query) к $E(0)$ и $M$ с (random k) к $M(0)$ | больше 0,5 |
+#
+# **Контроль** — LPE + CM: списывать ему неоткуда, так что функция потерь на запросе может разве что
+# замедлить его обучение. Если с какой-то из них, (query) или (random k), он и сам не решает задачу (его
+# отношение $E / E(0)$ или $M / M(0)$ не меньше 0,5), то за столько шагов она не учит никого и о причине
+# утечки ничего не говорит: все строки с ней остаются открытыми. Это правило добавлено после запусков.
 
 # %% [markdown] tags=["en"]
 # ## Verdicts
@@ -452,6 +456,11 @@ by_b = report.means_by_b(
 # | B | LPE with (query): $E$ with PM divided by $E$ with CM; the same for $M$ with (random k) | below 1 |
 # | B | SPE and LPE with (query): $E$ with PM divided by $E$ without a mask; the same for $M$ with (random k) | below 1 |
 # | C | none and PM: $E$ with (query) divided by $E(0)$, $M$ with (random k) divided by $M(0)$ | above 0.5 |
+#
+# **The control** is LPE + CM: it has nothing to copy, so all that a loss on the query can do to it is slow
+# its learning down. If with one of these losses, (query) or (random k), it does not solve the task either
+# (its $E / E(0)$ or $M / M(0)$ is not below 0.5), then within so many steps that loss teaches nobody and
+# tells nothing about the cause of the leak: all rows with it stay open. This rule was added after the runs.
 
 
 # %%
@@ -487,6 +496,29 @@ for loss, all_tokens in (("query", ""), ("random k", " (all, random k)")):
     for name in ("none", "PM"):
         claims.append(against("C", name + own, "0", loss, above=0.5))
 results = pd.DataFrame(claims).sort_values("point", kind="stable")
+without_control = overall(results)
+
+# %%
+controls = {
+    loss: typical(measure(f"LPE + CM ({loss})")) / zeros[sign]
+    for loss, (sign, measure) in measures.items()
+}
+failed = [f"({loss})" for loss, control in controls.items() if not control < 0.5]
+teaches_nobody = [any(loss in quantity for loss in failed) for quantity in results.quantity]
+results.loc[teaches_nobody, "status"] = "open"
+report.say(
+    ru="У LPE + CM отношение $E / E(0)$ с (query) равно {query}, отношение $M / M(0)$ с (random k) — {cut}; с функцией "
+    "потерь по всем токенам $E / E(0)$ равно {all}. Функции потерь на запросе, с которыми контроль не решает "
+    "задачу: {failed}. Без правила о контроле вердикты были бы такие: {otherwise}.",
+    en="For LPE + CM $E / E(0)$ with (query) is {query}, and $M / M(0)$ with (random k) is {cut}; with the loss on "
+    "all tokens $E / E(0)$ is {all}. Losses on the query with which the control does not solve the task: "
+    "{failed}. Without the rule on the control the verdicts would be: {otherwise}.",
+    query=controls["query"],
+    cut=controls["random k"],
+    all=typical(error("LPE + CM")) / zeros["E"],
+    failed=", ".join(failed) or report.NONE,
+    otherwise=report.listed(without_control),
+)
 
 # %%
 statements = {
@@ -510,56 +542,19 @@ statements = {
 report.verdicts(results, statements)
 
 # %%
-controls = [
-    against("", "LPE + CM (query)", "0", "query", below=0.5),
-    against("", "LPE + CM (random k)", "0", "random k", below=0.5),
-]
-learned = any(row["value"] < 0.5 for row in controls)
-meaning = {
-    True: {
-        "ru": "Хотя бы одна из них задачу этот вариант решать научила: если вариант без маски с ней ничему "
-        "не научился, медлительностью функции потерь этого не объяснить.",
-        "en": "At least one of them has taught this variant the task: where a variant without a mask has "
-        "learned nothing from it, the slowness of the loss is no excuse.",
-    },
-    False: {
-        "ru": "Ни одна из них за отведённые шаги не научила решать задачу даже этот вариант. Значит, по "
-        "пункту 10 сказать можно одно: за столько шагов функция потерь на запросе вариантам без маски не "
-        "помогает. Верно ли автор объяснил утечку, этот опыт не решает.",
-        "en": "Within these steps neither has taught even this variant the task. So all that can be said on "
-        "point 10 is that within so many steps a loss on the query does not help variants without a mask. "
-        "Whether the author’s explanation of the leak is right, this test does not decide.",
-    },
-}
-
-# %%
-report.say(
-    ru="**Контроль.** LPE + CM списывать неоткуда, так что функция потерь на запросе может разве что замедлить "
-    "его обучение. С (query) его ошибка составляет {query} от $E(0)$, с (random k) — {cut} от $M(0)$; с функцией "
-    "потерь по всем токенам — {all} от $E(0)$. {meaning}",
-    en="**The control.** LPE + CM has nothing to copy, so all that a loss on the query can do to it is slow its "
-    "learning down. With (query) its error is {query} of $E(0)$, with (random k) {cut} of $M(0)$; with the loss "
-    "on all tokens it is {all} of $E(0)$. {meaning}",
-    query=controls[0]["value"],
-    cut=controls[1]["value"],
-    all=typical(error("LPE + CM")) / zeros["E"],
-    meaning=meaning[learned],
-)
-
-# %%
 report.effects("leak_effects", results)
 
 # %% [markdown] tags=["ru"]
 # ## Чего этот эксперимент не показывает
 #
-# - **Функция потерь на запросе учит медленнее.** Полный промпт даёт ей в $n + 1$ раз меньше ответов за
-#   шаг, так что вариант, который с ней ничему не научился, мог просто не успеть; для того и нужен
+# - **С функцией потерь на запросе модель учится медленнее.** На полных промптах она получает в $n + 1$ раз
+#   меньше ответов за шаг, так что вариант, который ничему не научился, мог просто не успеть; для того и нужен
 #   контроль.
 # - **Списывает не каждый.** В записанных запусках первого ноутбука LPE без маски за отведённые шаги
-#   списывать не начал, и здесь у него утечку убирать не из чего; списывает SPE.
+#   списывать не начал, и поэтому утечки, которую можно было бы убрать, у него здесь нет; списывает SPE.
 # - **Префиксная маска сравнивается с каузальной только у LPE.** SPE + CM с функцией потерь на запросе
 #   не обучали.
-# - **Внимание — ещё не причина.** Большой вес внимания от $x_i$ к $y_i$ показывает, что ответ доступен;
+# - **Внимание само по себе ничего не доказывает.** Большой вес внимания от $x_i$ к $y_i$ показывает, что ответ доступен;
 #   пользуется ли им модель, показывает подложенный ответ.
 
 # %% [markdown] tags=["en"]

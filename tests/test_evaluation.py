@@ -233,6 +233,17 @@ def test_reference_solvers_agree_with_scikit_learn(name, k):
         assert answers[i] == pytest.approx(expected, rel=1e-6, abs=1e-9)
 
 
+def test_sums_solves_one_equation_and_does_not_ask_which_answer_is_whose():
+    rng = np.random.default_rng(0)
+    w, x, query = (rng.standard_normal(shape) for shape in ((4000, 5), (4000, 20, 5), (4000, 5)))
+    y = np.einsum("bd,bkd->bk", w, x)
+    answers = evaluation.sums(x, y, query)
+    np.testing.assert_allclose(evaluation.sums(x, y[:, ::-1], query), answers)
+    np.testing.assert_allclose(evaluation.sums(x, y, x.sum(axis=1)), y.sum(axis=1))
+    error = ((answers - (w * query).sum(-1)) ** 2).mean() / 5
+    assert error == pytest.approx(1 - 1 / 5, abs=0.06)
+
+
 def test_averaging_is_its_formula():
     """ŷ = query · mean of x_i y_i, which has no counterpart in scikit-learn."""
     rng = np.random.default_rng(0)

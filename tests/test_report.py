@@ -174,6 +174,11 @@ def test_verdicts_state_thresholds_and_points_as_a_whole_in_both_languages(shown
     assert re.search(r"\| E\(LPE\) .* 0 / 3 +\| not confirmed", en), "seeds on the claimed side"
 
 
+def test_statuses_are_listed_in_both_languages():
+    words = report.listed({"10": "open", "A": "not confirmed"})
+    assert words == {"ru": "10: открыто, A: не подтверждено", "en": "10: open, A: not confirmed"}
+
+
 def test_verdicts_can_be_read_from_the_executed_notebook(shown, tmp_path):
     report.verdicts(results(), STATEMENTS)
     outputs = [new_output("display_data", data={}, metadata=metadata) for _, metadata in shown]
