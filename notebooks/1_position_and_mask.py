@@ -865,6 +865,10 @@ statements = {
         "SPE gains next to nothing over the mask alone",
     ),
     "7": ("LPE добавляет примерно 8 % параметров", "LPE adds about 8% to the parameters"),
+}
+
+# %%
+statements |= {
     "8.1": (
         "Без кодирования хуже, без маски тоже, а без того и другого плохо",
         "Worse without the encoding, worse without the mask, and bad without both",
