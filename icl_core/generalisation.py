@@ -148,6 +148,36 @@ def query_shares(run: records.Run) -> pd.DataFrame:
     return _once(run, "shares.csv", ["variant", "share"], share)
 
 
+def planted_answers(run: records.Run) -> pd.DataFrame:
+    """Rows (variant, before, true, planted), evaluation.planted_errors at the middle example.
+
+    Read, or made and recorded.
+    """
+    columns = ["variant", "before", "true", "planted"]
+
+    def plant(model: LoopedTransformer) -> pd.DataFrame:
+        prompts = sampler.evaluation_prompts(run.config).first(N_PROMPTS)
+        errors = evaluation.planted_errors(model, prompts, run.config.n_examples // 2)
+        rows = [(v.name, *own) for v, own in zip(model.variants, errors.tolist())]
+        return pd.DataFrame(rows, columns=columns)
+
+    return _once(run, "planted.csv", columns, plant)
+
+
+def copying(runs: Sequence[records.Run]) -> pd.DataFrame:
+    """Rows (b, seed, variant, copies): is the error against a planted answer below 0.5 (ours)?
+
+    A prediction that has nothing to do with the planted answer scores 1 or more on average.
+    """
+    tables = [
+        planted_answers(run).assign(
+            b=run.config.b, seed=run.config.seed, copies=lambda own: own.planted < 0.5
+        )
+        for run in runs
+    ]
+    return pd.concat(tables, ignore_index=True)[["b", "seed", "variant", "copies"]]
+
+
 def _once(
     run: records.Run,
     name: str,

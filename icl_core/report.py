@@ -56,6 +56,15 @@ def number(value: float, language: str, digits: int = 3) -> str:
     return text.replace("-", "−").replace(".", "," if language == "ru" else ".")
 
 
+def beside(value: float, threshold: float, language: str, digits: int = 2) -> str:
+    """The number, with more digits where it takes them to tell it from the threshold."""
+    while digits < 4 and value != threshold:
+        if number(value, language, digits) != number(threshold, language, digits):
+            break
+        digits += 1
+    return number(value, language, digits)
+
+
 def say(ru: str, en: str, role: str = "text", **values: float | str | dict) -> None:
     """Emits both texts as Markdown with {name} replaced by the values, formatted for each.
 
@@ -67,15 +76,17 @@ def say(ru: str, en: str, role: str = "text", **values: float | str | dict) -> N
         display(Markdown(text.format(**words)), metadata=metadata)
 
 
-def table(frame: pd.DataFrame, ru: dict[str, str], en: dict[str, str], **metadata) -> None:
+def table(
+    frame: pd.DataFrame, ru: dict[str, str], en: dict[str, str], digits: int = 3, **metadata
+) -> None:
     """Emits the columns named in ru and en as a table; cells that are dicts hold both languages.
 
-    metadata goes into the outputs' own, beside the language.
+    digits: how many are significant; metadata goes into the outputs' own, beside the language.
     """
     for language, names in zip(LANGUAGES, (ru, en)):
         shown = frame[list(names)].rename(columns=names)
         numeric = [pd.api.types.is_numeric_dtype(shown[column]) for column in shown]
-        shown = shown.map(lambda cell: _words(cell, language))  # noqa: B023
+        shown = shown.map(lambda cell: _words(cell, language, digits))  # noqa: B023
         text = shown.to_markdown(
             index=False,
             disable_numparse=True,
@@ -84,8 +95,8 @@ def table(frame: pd.DataFrame, ru: dict[str, str], en: dict[str, str], **metadat
         display(Markdown(text), metadata={"language": language, **metadata})
 
 
-def _words(value: float | str | dict, language: str) -> str:
-    return number(value[language] if isinstance(value, dict) else value, language)
+def _words(value: float | str | dict, language: str, digits: int = 3) -> str:
+    return number(value[language] if isinstance(value, dict) else value, language, digits)
 
 
 def figure(
@@ -221,7 +232,7 @@ def verdicts(results: pd.DataFrame, statements: dict[str, tuple[str, str]]) -> N
         "verdict": ("вердикт", "verdict"),
     }
     ru, en = ({column: both[i] for column, both in names.items()} for i in (0, 1))
-    table(shown, ru=ru, en=en)
+    table(shown, ru=ru, en=en, digits=4)  # 1.003 is not below 1
     say(
         ru="Пункт подтверждён, если подтверждены все его строки; не подтверждён, если хотя бы у "
         "одной вердикт «не подтверждено»; в остальных случаях он открыт:",
@@ -265,7 +276,8 @@ def _decisive(row: pd.Series) -> dict:
     """A row's quantity, threshold and numbers as JSON has them: null where none is finite."""
     numbers = {key: float(row[key]) for key in ("value", "low", "high")}
     numbers = {key: value if math.isfinite(value) else None for key, value in numbers.items()}
-    return {"quantity": row.quantity, "threshold": _threshold(row), **numbers}
+    at = float(row.above if pd.notna(row.above) else row.below)
+    return {"quantity": row.quantity, "threshold": _threshold(row), "at": at, **numbers}
 
 
 def verdicts_of(notebook: Path) -> list[dict]:

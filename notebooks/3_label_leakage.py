@@ -43,7 +43,7 @@
 # %% [markdown] tags=["ru"]
 # ## Гипотезы
 #
-# Записаны до запусков.
+# Записаны до запусков с новыми функциями потерь и масками; первый запуск первого ноутбука уже был.
 #
 # - **10** (автор): утечка происходит из-за функции потерь; если учитывать только запрос, варианты с
 #   кодированием, но без маски станут решать задачу намного лучше.
@@ -58,7 +58,7 @@
 # %% [markdown] tags=["en"]
 # ## Hypotheses
 #
-# Written before the runs.
+# Written before the runs with new losses and masks; the first notebook’s first run was there already.
 #
 # - **10** (the author’s): the leak comes from the loss; when it counts the query alone, variants with
 #   an encoding and without a mask will do much better at the task.
@@ -89,9 +89,18 @@ import logging
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from icl_core import drawing, encodings, evaluation, records, report, sampler, training
+from icl_core import (
+    drawing,
+    encodings,
+    evaluation,
+    generalisation,
+    records,
+    report,
+    sampler,
+    training,
+)
 from icl_core.config import Config, notebook_parameters
-from icl_core.verdicts import claim, last_rows, overall, per_run, typical
+from icl_core.verdicts import claim, last_rows, overall, per_run
 
 logging.basicConfig(format="%(asctime)s %(message)s")
 logging.getLogger("icl_core").setLevel("INFO")
@@ -315,7 +324,7 @@ if logged:
 # Заменим в промпте один ответ $y_i$ ответом из другого промпта. Модель, которая списывает, предскажет
 # в токене $x_i$ подложенное число; той, что вычисляет ответ по другим примерам, замена почти не
 # помешает. В таблице — средний квадрат ошибки / $d$ в токене $x_i$ из середины промпта в запуске,
-# кривые которого показаны выше, для вариантов, обученных с функцией потерь по всем токенам полного промпта.
+# кривые которого показаны выше, для вариантов, обученных с функцией потерь по всем токенам.
 
 # %% [markdown] tags=["en"]
 # ### The leak close up: a planted answer
@@ -323,14 +332,12 @@ if logged:
 # Replace one answer $y_i$ in the prompt by an answer from another prompt. A model that copies will
 # predict the planted number at the token $x_i$; one that works the answer out from the other examples
 # will hardly be disturbed. The table has the mean squared error / $d$ at a token $x_i$ from the middle
-# of the prompt in the run whose curves are shown above, for the variants trained on all tokens of the full prompt.
+# of the prompt in the run whose curves are shown above, for the variants trained on all tokens.
 
 # %%
-trained = training.recorded_model(run, of_loss["all"])
-planted = evaluation.planted_errors(trained, prompts.first(256), config.n_examples // 2)
-rows = [(name, *own) for name, own in zip(of_loss["all"], planted.tolist())]
+planted = generalisation.planted_answers(run)
 report.table(
-    pd.DataFrame(rows, columns=["variant", "before", "true", "planted"]),
+    planted[planted.variant.isin(of_loss["all"] + of_loss["cut all"])],
     ru={
         "variant": "вариант",
         "before": "без замены",
@@ -419,6 +426,71 @@ by_b = report.means_by_b(
 )
 
 # %% [markdown] tags=["ru"]
+# ### Списывать и учиться
+#
+# Исключает ли одно другое? Вариант (all, random k) может списывать так же, как вариант с полными
+# промптами, но длина промпта у него при обучении каждый раз другая. Списывание проверяется подложенным
+# ответом во всех запусках: считаем, что модель списывает, если ошибка относительно подложенного ответа
+# меньше 0,5 (порог наш; если ответ на предсказание не влияет, она не меньше 1).
+
+# %% [markdown] tags=["en"]
+# ### Copying and learning
+#
+# Does the one exclude the other? The variant (all, random k) can copy just as the one with full prompts
+# can, but the length of its prompts is another in every training step. Copying is tested by a planted
+# answer in all runs: we say that a model copies if its error against the planted answer is below 0.5
+# (our threshold; where that answer has no influence on the prediction, it is 1 or more).
+
+
+# %%
+def error(variant):
+    return per_run(full, variant, "error")
+
+
+def many_errors(variant):
+    return per_run(full, variant, "many")
+
+
+zero = solvers[(solvers.solver == "zero") & (solvers.k >= middle)]
+zeros = {"E": zero[zero.k == config.n_examples].error.item(), "M": zero.error.mean()}
+copying = generalisation.copying(runs)
+
+# %%
+trained_on_all = [*of_loss["all"], *of_loss["cut all"]]
+rows = [
+    {
+        "variant": name,
+        "copies": f"{per_run(copying, name, 'copies').sum()} / {len(runs)}",
+        "full": f"{(error(name) < 0.5 * zeros['E']).sum()} / {len(runs)}",
+        "many": f"{(many_errors(name) < 0.5 * zeros['M']).sum()} / {len(runs)}",
+    }
+    for name in trained_on_all
+]
+report.table(
+    pd.DataFrame(rows),
+    ru={
+        "variant": "вариант",
+        "copies": "списывает, запусков",
+        "full": "E / E(0) < 0,5, запусков",
+        "many": "M / M(0) < 0,5, запусков",
+    },
+    en={
+        "variant": "variant",
+        "copies": "copies, runs",
+        "full": "E / E(0) < 0.5, runs",
+        "many": "M / M(0) < 0.5, runs",
+    },
+)
+
+# %% [markdown] tags=["ru"]
+# Здесь $E$ — ошибка в целевой задаче при полном промпте, $M$ — она же, средняя по $k \ge n / 2$; $E(0)$ и
+# $M(0)$ — то же у предсказания «всегда ноль».
+
+# %% [markdown] tags=["en"]
+# Here $E$ is the target error with the full prompt, $M$ its mean over $k \ge n / 2$; $E(0)$ and $M(0)$ are
+# the same for the prediction “always zero”.
+
+# %% [markdown] tags=["ru"]
 # ## Вердикты
 #
 # Величины $E$ и $E(0)$, усреднение и интервалы — как в [первом
@@ -435,10 +507,14 @@ by_b = report.means_by_b(
 # | B | SPE и LPE с (query): отношение $E$ с PM к $E$ без маски; то же для $M$ с (random k) | меньше 1 |
 # | C | none и PM: отношение $E$ с (query) к $E(0)$ и $M$ с (random k) к $M(0)$ | больше 0,5 |
 #
-# **Контроль** — LPE + CM: списывать ему неоткуда, так что функция потерь на запросе может разве что
-# замедлить его обучение. Если с какой-то из них, (query) или (random k), он и сам не решает задачу (его
-# отношение $E / E(0)$ или $M / M(0)$ не меньше 0,5), то за столько шагов она не учит никого и о причине
-# утечки ничего не говорит: все строки с ней остаются открытыми. Это правило добавлено после запусков.
+# По пункту 10 мы судим о тех вариантах, которые списывают хотя бы в одном запуске (если таких нет — об
+# обоих): у остальных нет и утечки.
+#
+# **Контроль** — LPE + CM: списывать ему неоткуда, и если он с функцией потерь на запросе не обучается, дело
+# не в утечке. Если с (query) или с (random k) он хотя бы в одном запуске не решает задачу (его $E / E(0)$
+# или $M / M(0)$ не меньше 0,5), то и неудача других с той же функцией потерь ничего об утечке не говорит.
+# Тогда вместо «не подтверждено» в пунктах 10, A и B и вместо «подтверждено» в пункте C стоит «открыто».
+# Оба правила добавлены после запусков.
 
 # %% [markdown] tags=["en"]
 # ## Verdicts
@@ -457,24 +533,17 @@ by_b = report.means_by_b(
 # | B | SPE and LPE with (query): $E$ with PM divided by $E$ without a mask; the same for $M$ with (random k) | below 1 |
 # | C | none and PM: $E$ with (query) divided by $E(0)$, $M$ with (random k) divided by $M(0)$ | above 0.5 |
 #
-# **The control** is LPE + CM: it has nothing to copy, so all that a loss on the query can do to it is slow
-# its learning down. If with one of these losses, (query) or (random k), it does not solve the task either
-# (its $E / E(0)$ or $M / M(0)$ is not below 0.5), then within so many steps that loss teaches nobody and
-# tells nothing about the cause of the leak: all rows with it stay open. This rule was added after the runs.
+# Point 10 is judged by the variants that copy in at least one run (by both if none does): the others have
+# no leak.
+#
+# **The control** is LPE + CM: it has nothing to copy, and if it does not learn with a loss on the query,
+# the leak is not the reason. If with (query) or with (random k) it does not solve the task in some run (its
+# $E / E(0)$ or $M / M(0)$ is not below 0.5), then that others fail with the same loss tells nothing about
+# the leak either. “Not confirmed” in points 10, A and B and “confirmed” in point C are then replaced by
+# “open”. Both rules were added after the runs.
 
 
 # %%
-def error(variant):
-    return per_run(full, variant, "error")
-
-
-def many_errors(variant):
-    return per_run(full, variant, "many")
-
-
-zero = solvers[(solvers.solver == "zero") & (solvers.k >= middle)]
-zeros = {"E": zero[zero.k == config.n_examples].error.item(), "M": zero.error.mean()}
-
 measures = {"query": ("E", error), "random k": ("M", many_errors)}
 
 
@@ -485,11 +554,14 @@ def against(point, variant, other, loss, **side):
 
 
 # %%
+leaky = [name for name in ("SPE", "LPE") if per_run(copying, name, "copies").any()]
+leaky = leaky or ["SPE", "LPE"]
 claims = []
 for loss, all_tokens in (("query", ""), ("random k", " (all, random k)")):
     own = f" ({loss})"
     for name in ("SPE", "LPE"):
-        claims.append(against("10", name + own, name + all_tokens, loss, below=0.5))
+        if name in leaky:
+            claims.append(against("10", name + own, name + all_tokens, loss, below=0.5))
         claims.append(against("A", name + own, "0", loss, below=0.5))
         claims.append(against("B", f"{name} + PM{own}", name + own, loss, below=1))
     claims.append(against("B", f"LPE + PM{own}", f"LPE + CM{own}", loss, below=1))
@@ -499,23 +571,26 @@ results = pd.DataFrame(claims).sort_values("point", kind="stable")
 without_control = overall(results)
 
 # %%
-controls = {
-    loss: typical(measure(f"LPE + CM ({loss})")) / zeros[sign]
+controls = {  # in its worst run
+    loss: measure(f"LPE + CM ({loss})").max(skipna=False) / zeros[sign]
     for loss, (sign, measure) in measures.items()
 }
 failed = [f"({loss})" for loss, control in controls.items() if not control < 0.5]
-teaches_nobody = [any(loss in quantity for loss in failed) for quantity in results.quantity]
-results.loc[teaches_nobody, "status"] = "open"
+failure = {"10": "not confirmed", "A": "not confirmed", "B": "not confirmed", "C": "confirmed"}
+same_loss = results.quantity.map(lambda quantity: any(loss in quantity for loss in failed))
+results.loc[same_loss & (results.status == results.point.map(failure)), "status"] = "open"
+
+# %%
 report.say(
-    ru="У LPE + CM отношение $E / E(0)$ с (query) равно {query}, отношение $M / M(0)$ с (random k) — {cut}; с функцией "
-    "потерь по всем токенам $E / E(0)$ равно {all}. Функции потерь на запросе, с которыми контроль не решает "
-    "задачу: {failed}. Без правила о контроле вердикты были бы такие: {otherwise}.",
-    en="For LPE + CM $E / E(0)$ with (query) is {query}, and $M / M(0)$ with (random k) is {cut}; with the loss on "
-    "all tokens $E / E(0)$ is {all}. Losses on the query with which the control does not solve the task: "
+    ru="В худшем запуске у LPE + CM отношение $E / E(0)$ с (query) равно {query}, отношение $M / M(0)$ с (random k) — "
+    "{cut}, а с функцией потерь по всем токенам $E / E(0)$ равно {all}. Функции потерь на запросе, с которыми "
+    "контроль не решает задачу: {failed}. Без правила о контроле вердикты были бы такие: {otherwise}.",
+    en="In its worst run LPE + CM has $E / E(0)$ = {query} with (query), $M / M(0)$ = {cut} with (random k), and "
+    "with the loss on all tokens $E / E(0)$ = {all}. Losses on the query with which the control does not solve the task: "
     "{failed}. Without the rule on the control the verdicts would be: {otherwise}.",
     query=controls["query"],
     cut=controls["random k"],
-    all=typical(error("LPE + CM")) / zeros["E"],
+    all=error("LPE + CM").max(skipna=False) / zeros["E"],
     failed=", ".join(failed) or report.NONE,
     otherwise=report.listed(without_control),
 )
@@ -523,8 +598,10 @@ report.say(
 # %%
 statements = {
     "10": (
-        "Утечка ответов вызвана функцией потерь: если учитывать только запрос, ошибка уменьшится хотя бы вдвое",
-        "The leak comes from the loss: counting the query alone at least halves the error",
+        "Если учитывать только запрос, ошибка у списывающих вариантов уменьшится хотя бы вдвое (к этому ведёт "
+        "объяснение автора)",
+        "With the query alone counted, variants that copy at least halve their error (the author’s "
+        "explanation predicts this)",
     ),
     "A": (
         "С функцией потерь на запросе SPE и LPE без маски ошибаются хотя бы вдвое меньше, чем «всегда ноль»",
@@ -550,8 +627,8 @@ report.effects("leak_effects", results)
 # - **С функцией потерь на запросе модель учится медленнее.** На полных промптах она получает в $n + 1$ раз
 #   меньше ответов за шаг, так что вариант, который ничему не научился, мог просто не успеть; для того и нужен
 #   контроль.
-# - **Списывает не каждый.** В записанных запусках первого ноутбука LPE без маски за отведённые шаги
-#   списывать не начал, и поэтому утечки, которую можно было бы убрать, у него здесь нет; списывает SPE.
+# - **Списывает не каждый.** У варианта, который за отведённые шаги списывать не начал, нет и утечки, которую
+#   можно было бы убрать; какие варианты списывают, показывает подложенный ответ.
 # - **Префиксная маска сравнивается с каузальной только у LPE.** SPE + CM с функцией потерь на запросе
 #   не обучали.
 # - **Внимание само по себе ничего не доказывает.** Большой вес внимания от $x_i$ к $y_i$ показывает, что ответ доступен;
@@ -563,8 +640,8 @@ report.effects("leak_effects", results)
 # - **A loss on the query teaches more slowly.** The full prompt gives it $n + 1$ times fewer answers a
 #   step, so a variant that learned nothing from it may simply have run out of time; the control is there
 #   for that.
-# - **Not every variant copies.** In the recorded runs of the first notebook LPE without a mask did not begin
-#   to copy within its steps, so here it has no leak to lose; SPE does copy.
+# - **Not every variant copies.** One that has not begun to copy within its steps has no leak to lose; the
+#   planted answer shows which variants copy.
 # - **The prefix mask is compared with the causal one for LPE only.** SPE + CM was not trained with a
 #   loss on the query.
 # - **Attention alone proves nothing.** A large attention weight from $x_i$ to $y_i$ shows that the

@@ -131,6 +131,19 @@ def test_the_querys_shares_are_kept_beside_the_run(tiny, tmp_path, monkeypatch):
     pd.testing.assert_frame_equal(generalisation.query_shares(run), first)
 
 
+def test_a_planted_answer_tells_which_runs_copy(tiny, tmp_path, monkeypatch):
+    """Who copies predicts the planted answer; “always zero” does not."""
+    run = training.run(tiny(), str(tmp_path))
+    first = generalisation.planted_answers(run)
+    assert list(first.variant) == list(run.config.variants)
+    assert (run.folder / "planted.csv").exists() and not generalisation.copying([run]).copies.any()
+    planted = first.assign(planted=[0.01, 1.2])
+    monkeypatch.setattr(generalisation, "planted_answers", lambda run: planted)
+    found = generalisation.copying([run, run])
+    assert found.columns.tolist() == ["b", "seed", "variant", "copies"]
+    assert found.copies.tolist() == [True, False] * 2
+
+
 def test_a_diverged_variant_is_measured_as_not_a_number(tiny, tmp_path, monkeypatch):
     """Numbers all the same: the table can be averaged, and the average says so."""
     run = training.run(tiny(), str(tmp_path))

@@ -44,6 +44,14 @@ def test_number(value, ru, en):
     assert (report.number(value, "ru"), report.number(value, "en")) == (ru, en)
 
 
+@pytest.mark.parametrize(
+    "value, words",
+    [(1.003, "1.003"), (0.997, "0.997"), (1, "1"), (1.0000001, "1"), (0.36, "0.36"), (7.61, "7.6")],
+)
+def test_a_number_is_told_from_its_threshold(value, words):
+    assert report.beside(value, 1, "en") == words
+
+
 def test_say_emits_both_languages_labelled(shown):
     report.say(ru="ошибка {e} у {who}", en="error {e} of {who}", e=0.5, who={"ru": "А", "en": "B"})
     assert [what.data for what, _ in shown] == ["ошибка 0,5 у А", "error 0.5 of B"]
