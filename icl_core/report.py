@@ -318,6 +318,8 @@ def _threshold(row) -> dict[str, str]:
     """The threshold with its side, “> 0.5”, in each language; of a range, both ends."""
     sides = [(">", row.above), ("<", row.below)]
     return {
-        language: ", ".join(f"{sign} {number(at, language)}" for sign, at in sides if pd.notna(at))
-        for language in LANGUAGES
+        language: separator.join(
+            f"{sign} {number(at, language)}" for sign, at in sides if pd.notna(at)
+        )
+        for language, separator in (("ru", "; "), ("en", ", "))
     }

@@ -34,7 +34,7 @@ import math
 import pandas as pd
 
 from icl_core import drawing, evaluation, generalisation, model, records, report, sampler
-from icl_core.config import ABLATIONS, FULL_SIZE, VARIANTS, Config, Variant, notebook_parameters
+from icl_core.config import ABLATIONS, FULL_SIZE, SIX, VARIANTS, Config, notebook_parameters
 from icl_core.verdicts import FEWEST, claim, last_rows, per_run, typical
 
 logging.basicConfig(format="%(asctime)s %(message)s")
@@ -87,7 +87,7 @@ def compared(first, second):
 
 
 # %%
-alike = [name for name, v in VARIANTS.items() if v == Variant(v.encoding, v.mask)]
+alike = {*SIX, *ABLATIONS["2_two_token_encoding"]}
 means = here[here.variant.isin(alike)].groupby("variant")[["error", "training_loss"]].agg(typical)
 means = means.sort_values("error")
 seeds = here.groupby("variant").seed.nunique()[means.index]
@@ -496,6 +496,22 @@ choices += [
         "small sinusoids or the usual ones",
         "SPE small + CM",
         "SPE + CM",
+    ),
+]
+
+# %%
+choices += [
+    (
+        "LPE: начинать с таблицы SPE или как обычно",
+        "LPE: start from SPE’s table or as usual",
+        "LPE large + CM",
+        "LPE + CM",
+    ),
+    (
+        "начальные веса входного слоя: малые или обычные",
+        "initial weights of the read-in: small or usual",
+        "LPE + CM (small read-in)",
+        "LPE + CM",
     ),
 ]
 

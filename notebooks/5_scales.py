@@ -183,20 +183,39 @@ if config.b > 1:
 prompts = sampler.evaluation_prompts(config)
 curve_answers = prompts.first(config.curve_prompts).answers[:, -1]
 zero_on_curve = float(curve_answers.square().mean()) / config.d
+small_read_in = [name for name in variants if name.endswith("(small read-in)")]
 report.figure(
     "scales_close_up",
-    lambda t: drawing.draw_losses(run_curves, list(config.variants), zero_on_curve, t),
+    lambda t: drawing.draw_losses(
+        run_curves, [name for name in variants if name not in small_read_in], zero_on_curve, t
+    ),
     ru={
-        "alt": "Кривые обучения всех вариантов одного запуска, обычных и изменённых",
-        "caption": f"Один запуск, b = {config.b}, зерно {config.seed}. Слева функция потерь на обучении, "
-        "справа ошибка в целевой задаче. Штриховые линии — варианты без маски, горизонтальный пунктир "
-        "— предсказание «всегда ноль».",
+        "alt": "Кривые обучения вариантов с обычными и изменёнными масштабами кодирования",
+        "caption": f"Один запуск, b = {config.b}, зерно {config.seed}: обычный входной слой. Слева функция "
+        "потерь на обучении, справа ошибка в целевой задаче. Штриховые линии — варианты без маски, "
+        "горизонтальный пунктир — предсказание «всегда ноль».",
     },
     en={
-        "alt": "Training curves of all variants of one run, usual and changed",
-        "caption": f"One run, b = {config.b}, seed {config.seed}. Training loss on the left, target error "
-        "on the right. Dashed lines are variants without a mask, the dotted horizontal is the "
+        "alt": "Training curves of the variants with usual and changed scales of the encoding",
+        "caption": f"One run, b = {config.b}, seed {config.seed}: the usual read-in. Training loss on the left, "
+        "target error on the right. Dashed lines are variants without a mask, the dotted horizontal is the "
         "prediction “always zero”.",
+    },
+)
+
+# %%
+report.figure(
+    "read_in_close_up",
+    lambda t: drawing.draw_losses(run_curves, small_read_in, zero_on_curve, t),
+    ru={
+        "alt": "Кривые обучения вариантов с малыми начальными весами входного слоя",
+        "caption": "Тот же запуск: варианты с малыми начальными весами входного слоя. Обозначения те же, что "
+        "на предыдущем рисунке, и у тех же кодирований те же цвета.",
+    },
+    en={
+        "alt": "Training curves of the variants with small initial weights of the read-in",
+        "caption": "The same run: the variants with small initial weights of the read-in. Lines are as in the "
+        "figure before, and the same encodings have the same colours.",
     },
 )
 
