@@ -228,7 +228,7 @@ def draw_ranking(
         ax.plot([mean] * 2, [place - 0.4, place + 0.4], color=look["color"], linewidth=1.5)
     ax.axvline(zero, color="grey", linewidth=0.8, linestyle=":")
     ax.set(xscale="log", yticks=range(len(order)), yticklabels=order)
-    ax.set_xlabel(t("ошибка в целевой задаче / d", "target error / d"))
+    ax.set_xlabel(t("ошибка в целевой задаче", "target error"))
     ax.grid(axis="y", color="#eeeeee")
     ax.invert_yaxis()
     return figure

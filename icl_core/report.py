@@ -211,12 +211,13 @@ def means_by_b(full: pd.DataFrame, ru: dict[str, str], en: dict[str, str]) -> pd
 def verdicts(results: pd.DataFrame, statements: dict[str, tuple[str, str]]) -> None:
     """Emits a row a claim: threshold, mean, interval, verdict; then a row a point as a whole.
 
-    statements: point -> what it states, in Russian and in English. The second table carries its
+    statements: point -> what it states, in Russian and in English. results may have a column "why":
+    what an open verdict is due to, in each language, or None. The second table carries its
     content in its metadata, for verdicts_of.
     """
     shown = results.assign(
         threshold=[_threshold(row) for row in results.itertuples()],
-        verdict=[STATUSES[status] for status in results.status],
+        verdict=[_verdict(row.status, getattr(row, "why", None)) for row in results.itertuples()],
         over=[", ".join(map(str, b)) for b in results.b],
         support=[f"{row.agree} / {row.seeds}" if row.b else "" for row in results.itertuples()],
     )
@@ -250,11 +251,12 @@ def verdicts(results: pd.DataFrame, statements: dict[str, tuple[str, str]]) -> N
                 "parts": len(own),
                 "confirmed": int((own.status == "confirmed").sum()),
                 "seeds": int(own.seeds.min()),
-                **_decisive(own[own.status == status].iloc[0]),
+                **(decisive := _decisive(own[own.status == status].iloc[0])),
+                "verdict": _verdict(status, decisive["why"]),
             }
         )
     table(
-        pd.DataFrame(points).assign(verdict=[STATUSES[point["status"]] for point in points]),
+        pd.DataFrame(points),
         ru={"point": "пункт", "claim": "утверждение", "verdict": "вердикт"},
         en={"point": "point", "claim": "claim", "verdict": "verdict"},
         role="verdicts",
@@ -277,7 +279,14 @@ def _decisive(row: pd.Series) -> dict:
     numbers = {key: float(row[key]) for key in ("value", "low", "high")}
     numbers = {key: value if math.isfinite(value) else None for key, value in numbers.items()}
     at = float(row.above if pd.notna(row.above) else row.below)
-    return {"quantity": row.quantity, "threshold": _threshold(row), "at": at, **numbers}
+    about = {"threshold": _threshold(row), "at": at, "why": row.get("why")}
+    return {"quantity": row.quantity, **about, **numbers}
+
+
+def _verdict(status: str, why: dict[str, str] | None) -> dict[str, str]:
+    """The status in each language, with the reason in brackets if one is given."""
+    words = STATUSES[status]
+    return {key: f"{own} ({why[key]})" for key, own in words.items()} if why else words
 
 
 def verdicts_of(notebook: Path) -> list[dict]:

@@ -91,7 +91,7 @@ alike = {*SIX, *ABLATIONS["2_two_token_encoding"]}
 means = here[here.variant.isin(alike)].groupby("variant")[["error", "training_loss"]].agg(typical)
 means = means.sort_values("error")
 seeds = here.groupby("variant").seed.nunique()[means.index]
-best, second = means.index[seeds == seeds.max()][:2]  # of those with every seed
+best = means.index[seeds == seeds.max()][0]  # of those with every seed
 given_verdicts = {
     path.stem: report.verdicts_of(path)
     for path in sorted((records.root_folder(out) / "notebooks").glob("*.ipynb"))
@@ -101,14 +101,16 @@ statuses = [point["status"] for point in points]
 
 # %%
 report.say(
-    ru="**Что сравнивали.** Вариантов: {count}; вариант — это позиционное кодирование или никакого, с каузальной "
-    "маской (CM) или без неё. Кодирования: синусоидальное (SPE); обучаемое (LPE); двухвекторное кодирование "
-    "типа (TPE) — один обучаемый вектор для координат, другой для значений функции; pair — обучаемый вектор "
-    "примера, общий для $x_i$ и $y_i$; RoPE; ALiBi. Просто CM — только маска, none — ни кодирования, ни маски.",
+    ru="**Что сравнивали.** Вариантов: {count}; вариант — это позиционное кодирование (или его отсутствие) с "
+    "каузальной маской (CM) или без неё. Кодирования: синусоидальное (SPE); обучаемое (LPE); двухвекторное "
+    "кодирование типа (TPE) — один обучаемый вектор для координат, другой для значений функции; pair — обучаемый "
+    "вектор примера, общий для $x_i$ и $y_i$; pair + TPE — оба сразу; RoPE и ALiBi — только с маской. Просто CM "
+    "— только маска, none — ни кодирования, ни маски.",
     en="**What was compared.** {count} variants: a positional encoding or none, with the causal mask (CM) or "
     "without it. The encodings are sinusoidal (SPE); learned (LPE); a two-vector type encoding (TPE), one "
     "learned vector for coordinates and one for function values; pair, a learned vector of the example, which "
-    "$x_i$ and $y_i$ share; RoPE; ALiBi. CM alone is the mask without an encoding, “none” has neither.",
+    "$x_i$ and $y_i$ share; pair + TPE, both together; RoPE and ALiBi, with the mask only. CM alone is the mask "
+    "without an encoding, “none” has neither.",
     role="headline",
     count=len(means),
 )
@@ -135,15 +137,6 @@ def named(shares):
 masked = [name for name in means.index if VARIANTS[name].mask == "causal" and name != "CM"]
 unmasked = [name for name in means.index if VARIANTS[name].mask == "none"]
 encoded = [name for name in unmasked if name != "none"]
-leads = claim("", "", ratio(best, second), below=1)
-certain = {
-    "ru": "эти зёрна их различают (без поправки на то, что пару выбрали по ним же)",
-    "en": "these seeds tell the two apart (uncorrected for having picked them by these seeds)",
-}
-unsure = {
-    "ru": "по этим зёрнам их не различить",
-    "en": "these seeds cannot tell the two apart",
-}
 numbers = {
     "both": means.error[masked[0]],
     "both_name": masked[0],
@@ -156,19 +149,36 @@ numbers = {
     "alone_last_name": encoded[-1],
     "none": means.error["none"],
     "zero": zero,
+    "averaging": averaging,
 }
 
+
 # %%
-numbers |= {
-    "best": best,
-    "second": second,
-    "next": means.error[second],
-    "apart": certain if leads["status"] == "confirmed" else unsure,
-    "lead": compared(best, second),
-    "lpe_masked": means.error["LPE + CM"],
-    "lpe": means.error["LPE"],
-    "mask": compared("LPE + CM", "LPE"),
-}
+def sides(pairs):
+    """The pairs' names as (shown to be better, undecided) of the first against the second."""
+    found = {"confirmed": [], "open": [], "not confirmed": []}
+    for name, first, second in pairs:
+        found[claim("", "", ratio(first, second), below=1)["status"]].append(name)
+    return [", ".join(found[status]) or report.NONE for status in ("confirmed", "open")]
+
+
+steady = here[here.error < averaging].groupby("variant").seed.nunique().reindex(means.index)
+good = [
+    name
+    for name in means.index[steady == seeds.max()]
+    if claim("", "", ratio(best, name), below=1)["status"] != "confirmed"
+]
+others = [name for name in good if name != best]
+numbers |= {"best": best, "good": ", ".join(others) or report.NONE}
+numbers["helped"], numbers["helped_open"] = sides(
+    (name.removesuffix(" + CM"), name, "CM") for name in masked
+)
+both_ways = [name for name in encoded if f"{name} + CM" in masked]
+numbers["masked"], numbers["masked_open"] = sides(
+    (name, f"{name} + CM", name) for name in both_ways
+)
+
+# %%
 copies = {name: f"{per_run(copying, name, 'copies').sum()} / {seeds[name]}" for name in means.index}
 solved = {name: halved(here, name, zero) for name in means.index}
 numbers |= {
@@ -181,28 +191,40 @@ numbers |= {
 
 # %%
 report.say(
-    ru="**Ответ** при $b$ = {b} ($b$ — число итераций цикла):\n\n"
-    "1. С кодированием и маской средняя ошибка — от {both} ({both_name}) до {both_last} ({both_last_name}), с "
-    "одной маской — {cm}, с одним кодированием — от {alone} ({alone_name}) до {alone_last} ({alone_last_name}), "
-    "без того и другого — {none}; у предсказания «всегда ноль» — {zero}.\n"
-    "2. Меньше всего ошибка у {best}, за ним идёт {second} ({next}); {apart} (отношение ошибок {lead}). У LPE с "
-    "маской ошибка {lpe_masked}, без маски — {lpe} (отношение {mask}).\n"
-    "3. Вариантов без маски: {count}. Из них списывают ответы, стоящие в промпте (в скобках — число зёрен): "
-    "{copiers}; ошибаются хотя бы вдвое меньше, чем «всегда ноль»: {solvers}. Зёрен, при которых это удаётся SPE "
-    "и тогда, когда промпт на один пример короче, чем при обучении: {short}; если обучать его на промптах "
-    "случайной длины: {random}.",
-    en="**The answer** at $b$ = {b} ($b$ is the number of loop iterations):\n\n"
-    "1. With an encoding and the mask the mean errors are from {both} ({both_name}) to {both_last} "
-    "({both_last_name}), with the mask alone {cm}, with an encoding alone from {alone} ({alone_name}) to "
-    "{alone_last} ({alone_last_name}), with neither {none}; the prediction “always zero” has {zero}.\n"
-    "2. The lowest error is that of {best}, the next that of {second} ({next}); {apart} (ratio of the errors "
-    "{lead}). LPE’s error is {lpe_masked} with the mask and {lpe} without (ratio {mask}).\n"
-    "3. Of the {count} variants without a mask these copy the answers that are in the prompt (in brackets: the "
-    "number of seeds): {copiers}; these at least halve the error of “always zero”: {solvers}. With a prompt one "
-    "example shorter than in training SPE still does so in {short} seeds; trained on prompts of random length, "
-    "in {random}.",
+    ru="**Ответ** при $b$ = {b} ($b$ — число итераций цикла). Ошибка — это квадрат ошибки ответа на запрос, "
+    "делённый на размерность $d$; у предсказания «всегда ноль» она {zero}, у усреднения произведений $x_i y_i$ — "
+    "{averaging}, у метода наименьших квадратов — 0.",
+    en="**The answer** at $b$ = {b} ($b$ is the number of loop iterations). The error is the squared error of the "
+    "answer to the query, divided by the dimension $d$; the prediction “always zero” has {zero}, averaging the "
+    "products $x_i y_i$ {averaging}, least squares 0.",
     role="headline",
     b=main_b,
+    **numbers,
+)
+
+# %%
+report.say(
+    ru="1. Средняя ошибка с кодированием и маской — от {both} ({both_name}) до {both_last} ({both_last_name}), только "
+    "с маской — {cm}, только с кодированием — от {alone} ({alone_name}) до {alone_last} ({alone_last_name}), без "
+    "того и другого — {none}. Маска уменьшает ошибку у {masked}; не решено: {masked_open}. К маске стоит добавить "
+    "{helped}; не решено: {helped_open}.\n"
+    "2. Меньше всего ошибка у {best}. Из тех, кто при всех зёрнах точнее усреднения, по этим зёрнам "
+    "нельзя сказать, что хуже него: {good}.\n"
+    "3. Без маски модель видит ответ $y_i$, который учится предсказывать, и может его списать. Из таких вариантов "
+    "(их {count}) списывают (в скобках — число зёрен): {copiers}; ошибка на запросе хотя бы вдвое меньше, чем у "
+    "«всегда ноль»: {solvers}. На промпте, который на один пример короче, чем при обучении, ошибка SPE так же мала "
+    "при {short} зёрен, а если обучать его на промптах случайной длины — при {random}.",
+    en="1. The mean error with an encoding and the mask is {both} ({both_name}) to {both_last} ({both_last_name}), "
+    "with the mask alone {cm}, with an encoding alone {alone} ({alone_name}) to {alone_last} ({alone_last_name}), "
+    "with neither {none}. The mask lowers the error of {masked}; undecided: {masked_open}. Worth adding to the "
+    "mask: {helped}; undecided: {helped_open}.\n"
+    "2. The lowest error is that of {best}. Of those that beat averaging with every seed, these seeds "
+    "do not show to be worse than it: {good}.\n"
+    "3. Without a mask a model sees the answer $y_i$ that it is trained to predict, and can copy it. Of such "
+    "variants (there are {count}) these copy (in brackets: the number of seeds): {copiers}; these at least halve "
+    "the error of “always zero” at the query: {solvers}. With a prompt one example shorter than in training SPE "
+    "still halves it in {short} seeds; trained on prompts of random length, in {random}.",
+    role="headline",
     **numbers,
 )
 
@@ -247,21 +269,17 @@ falls = falls.groupby("variant").apply(
 
 # %%
 report.say(
-    ru="**Насколько это надёжно.** Ошибка в целевой задаче — это квадрат ошибки ответа на запрос, делённый на "
-    "размерность $d$; у усреднения произведений $x_i y_i$ она равна {averaging}, у метода наименьших квадратов — "
-    "нулю. Зёрен: {seeds}. Средние — геометрические; в квадратных скобках — 95-процентный доверительный интервал "
+    ru="**Насколько это надёжно.** Зёрен: {seeds}; зерно задаёт начальные веса и батчи. Средние — геометрические; в квадратных скобках — 95-процентный доверительный интервал "
     "по зёрнам, при одном и том же наборе из {prompts} промптов. Варианты, у которых ошибка от зерна к зерну "
     "меняется больше чем впятеро: {spread}; для них среднее не описывает ни одного запуска, а интервал лишь "
     "приблизителен. Число шагов ({steps}), $d$ и скорость обучения не подбирались; за последнюю пятую часть "
-    "обучения ошибка ещё упала больше чем на десятую у вариантов: {falling}.",
-    en="**How reliable this is.** The target error is the squared error of the answer to the query, divided by "
-    "the dimension $d$; averaging the products $x_i y_i$ has {averaging}, least squares 0. Seeds: {seeds}. Means "
+    "обучения ошибка ещё упала больше чем на 10 % у вариантов: {falling}.",
+    en="**How reliable this is.** Seeds: {seeds}; a seed sets the initial weights and the batches. Means "
     "are geometric; square brackets hold a 95% confidence interval over seeds, on one fixed set of {prompts} "
     "prompts. Variants whose error varies more than fivefold between seeds: {spread}; for them the mean describes "
     "no run and the interval is only a rough one. The number of steps ({steps}), $d$ and the learning rate were "
-    "not tuned; in the last fifth of the training the error still fell by more than a tenth for {falling}.",
+    "not tuned; in the last fifth of the training the error still fell by more than 10% for {falling}.",
     role="headline",
-    averaging=averaging,
     seeds=int(seeds.max()),
     prompts=config.evaluation_prompts,
     spread=", ".join(name for name in means.index if spread[name] > 5) or report.NONE,
@@ -294,7 +312,7 @@ report.say(
 # складывается из нескольких частей: оно подтверждено, если подтверждена каждая, не подтверждено, если хотя
 # бы против одной говорят данные, и открыто в остальных случаях, в том числе когда зёрен меньше трёх. При
 # трёх зёрнах интервал может растянуться на порядки. Поправки на число проверок нет, поэтому утверждение
-# из многих частей легко опровергнуть случайно и трудно подтвердить. Утверждения об одних и тех же вариантах,
+# из многих частей легко не подтверждается случайно и трудно подтверждается. Утверждения об одних и тех же вариантах,
 # прежде всего SPE и SPE + CM, зависят друг от друга.
 #
 # В таблице показана одна из величин, определивших вердикт, и что о ней утверждается. $E$ — ошибка в целевой
@@ -310,8 +328,8 @@ report.say(
 # number before the letter. The link leads to the chapter that says exactly what is measured. A claim often
 # has several parts: it is confirmed if each of them is, not confirmed if the data speak against one of
 # them, and open otherwise, also where there are fewer than three seeds. With three an interval can span
-# orders of magnitude. There is no correction for the number of tests, so a claim of many parts is easily
-# refuted by chance and hardly confirmed by it. Claims on the same variants, SPE and SPE + CM above all,
+# orders of magnitude. There is no correction for the number of tests, so a claim of many parts easily
+# fails by chance and is hardly confirmed by it. Claims on the same variants, SPE and SPE + CM above all,
 # depend on each other.
 #
 # Shown here is one of the quantities that decided the verdict, and what is claimed of it. $E$ is a
@@ -330,7 +348,7 @@ def verdict(point):
     }
     partly = 0 < point["confirmed"] < point["parts"]
     return {
-        language: report.STATUSES[point["status"]][language] + (part[language] if partly else "")
+        language: point["verdict"][language] + (part[language] if partly else "")
         for language in report.LANGUAGES
     }
 
@@ -382,67 +400,59 @@ report.table(pd.DataFrame(rows, columns=list(names)), ru=ru, en=en)
 
 # %%
 counts = {name: model.parameter_count(config, VARIANTS[name]) for name in means.index}
-steady = here[here.error < averaging].groupby("variant").seed.nunique().reindex(means.index)
-good = [
-    name
-    for name in means.index[steady == seeds.max()]
-    if claim("", "", ratio(best, name), below=1)["status"] != "confirmed"
-]
 free = [name for name in good if counts[name] == min(counts.values())]
 gains = {name: typical(ratio("CM", name)) for name in masked}
-unclear = [name for name in masked if claim("", "", ratio("CM", name), above=1)["status"] == "open"]
 
 
 def with_ratios(language):
     """Each of the good variants with its error divided by the best one's."""
-    own = {name: compared(name, best)[language] for name in good if name != best}
+    own = {name: compared(name, best)[language] for name in others}
     return ", ".join([*good[:1], *(f"{name} {words}" for name, words in own.items())])
 
 
 # %%
 numbers |= {
-    "good": {language: with_ratios(language) for language in report.LANGUAGES},
+    "ratios": {language: with_ratios(language) for language in report.LANGUAGES},
     "free": ", ".join(free) or report.NONE,
     "gain": max(gains.values()),
     "gain_name": max(gains, key=gains.get),
     "least": min(gains.values()),
     "least_name": min(gains, key=gains.get),
-    "unclear": ", ".join(unclear) or report.NONE,
     "query": typical(per_run(here, "LPE (random k)", "error")) / zero,
     "control": typical(per_run(here, "LPE + CM (random k)", "error")) / zero,
 }
 
 # %%
 report.say(
-    ru="1. **Что брать.** Один из вариантов, которые при всех зёрнах точнее усреднения и про которые по этим "
-    "зёрнам нельзя сказать, что они хуже лучшего (рядом — отношение ошибки к его ошибке и интервал): {good}. Это "
+    ru="1. **Что брать.** Один из вариантов, которые при всех зёрнах точнее усреднения произведений и про "
+    "которые по этим зёрнам нельзя сказать, что они хуже лучшего (рядом — отношение ошибки к его ошибке и интервал): {ratios}. Это "
     "не значит, что они равны лучшему. Он выбран по этим же запускам, и его преимущество, скорее всего, завышено. "
     "Без дополнительных параметров: {free}.\n"
     "2. **Маска.** Она делает три вещи сразу: не даёт токену $x_i$ увидеть свой ответ $y_i$, нарушает симметрию "
     "между токенами и заставляет модель учиться при любом числе примеров. Из вариантов без маски (их {count}) "
-    "списывают: {copiers}; хотя бы вдвое точнее, чем «всегда ноль»: {solvers}. Тем, кто не списывает, мешает не "
-    "утечка.",
+    "списывают: {copiers}; хотя бы вдвое точнее, чем «всегда ноль»: {solvers}. Если вариант "
+    "не списывает и всё же не решает задачу, дело не в утечке.",
     en="1. **What to take.** One of the variants that with every seed are more precise than averaging and that "
     "these seeds do not show to be worse than the best (beside them the ratio of the error to its error, with "
-    "the interval): {good}. That does not make them equal to the best, which was picked on these same runs, so "
+    "the interval): {ratios}. That does not make them equal to the best, which was picked on these same runs, so "
     "that its lead is probably overstated. Without additional parameters: {free}.\n"
     "2. **The mask** does three things at once: it keeps the token $x_i$ from seeing its own answer $y_i$, it "
     "breaks the symmetry between tokens, and it makes the model learn at every number of examples. Of the "
     "variants without it (there are {count}) these copy: {copiers}; these at least halve the error of “always "
-    "zero”: {solvers}. Where there is no copying, the leak is not what stands in the way.",
+    "zero”: {solvers}. Where a variant does not copy and still does not solve the task, it is not for the leak.",
     **numbers,
 )
 
 # %%
 report.say(
     ru="3. **Кодирование.** Отношение ошибки одной маски к ошибке с кодированием и маской — от {least} "
-    "({least_name}) до {gain} ({gain_name}); по этим зёрнам не решено, больше ли оно единицы, у {unclear}. Если нет ни кодирования, ни маски, ничто не говорит "
-    "модели, какой ответ относится к какому $x_i$.\n"
+    "({least_name}) до {gain} ({gain_name}); по этим зёрнам не решено, больше ли оно единицы: {helped_open}. "
+    "Если нет ни кодирования, ни маски, ничто не говорит модели, какой ответ относится к какому $x_i$.\n"
     "4. **Функция потерь вместо маски.** У LPE без маски, обученного на одном запросе при промптах случайной "
     "длины, отношение ошибки к ошибке предсказания «всегда ноль» равно {query}; у LPE + CM, которому списывать "
     "неоткуда, после такого же обучения — {control}.",
     en="3. **The encoding** divides the error of the mask alone on average by {least} ({least_name}) to {gain} "
-    "({gain_name}); undecided by these seeds: {unclear}. With neither an encoding nor a mask nothing tells the "
+    "({gain_name}); undecided by these seeds: {helped_open}. With neither an encoding nor a mask nothing tells the "
     "model which answer belongs to which $x_i$.\n"
     "4. **A loss in place of the mask.** LPE without a mask, trained on the query alone with prompts of random "
     "length, has an error whose ratio to that of the prediction “always zero” is {query}; for LPE + CM, which has "

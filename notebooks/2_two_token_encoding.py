@@ -315,7 +315,7 @@ def draw_cost(t):
         ax.plot([x] * 2, [own.error.min(), own.error.max()], **look | {"marker": ""})
         ax.plot(x, mean, label=name, ms=8, mfc=face, **look | {"linestyle": "none"})
     ax.set(yscale="log", xlabel=t("число параметров", "parameters"))
-    ax.set_ylabel(t("ошибка в целевой задаче / d", "target error / d"))
+    ax.set_ylabel(t("ошибка в целевой задаче", "target error"))
     figure.legend(*ax.get_legend_handles_labels(), loc="outside right center")
     return figure
 

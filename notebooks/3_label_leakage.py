@@ -240,7 +240,7 @@ def draw_curves(curves, t):
         ax.set(title=title, yscale="log")
         ax.legend(fontsize="small", loc="lower left")
     for ax in axes[:, 0]:
-        ax.set_ylabel(t("ошибка в целевой задаче / d", "target error / d"))
+        ax.set_ylabel(t("ошибка в целевой задаче", "target error"))
     for ax in axes[1]:
         ax.set_xlabel(t("шаг", "step"))
     return figure
@@ -375,7 +375,7 @@ def draw_by_loss(t):
         ax.set(title=title, yscale="log")
         ax.legend(fontsize="small", loc="lower left")
     for ax in axes[:, 0]:
-        ax.set_ylabel(t("ошибка в целевой задаче / d", "target error / d"))
+        ax.set_ylabel(t("ошибка в целевой задаче", "target error"))
     for ax in axes[1]:
         ax.set_xlabel(t("число in-context примеров k", "in-context examples k"))
     return figure
@@ -578,7 +578,10 @@ controls = {  # in its worst run
 failed = [f"({loss})" for loss, control in controls.items() if not control < 0.5]
 failure = {"10": "not confirmed", "A": "not confirmed", "B": "not confirmed", "C": "confirmed"}
 same_loss = results.quantity.map(lambda quantity: any(loss in quantity for loss in failed))
-results.loc[same_loss & (results.status == results.point.map(failure)), "status"] = "open"
+withheld = same_loss & (results.status == results.point.map(failure))
+results.loc[withheld, "status"] = "open"
+why = {"ru": "не обучился и контроль", "en": "the control has not learned either"}
+results["why"] = [why if own else None for own in withheld]
 
 # %%
 report.say(

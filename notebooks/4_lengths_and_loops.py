@@ -198,7 +198,7 @@ def draw_loops(frame, t):
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     for ax in axes[0]:  # now that all have their common scale
         drawing.name_lines(ax)
-    axes[0, 0].set_ylabel(t("ошибка в целевой задаче / d", "target error / d"))
+    axes[0, 0].set_ylabel(t("ошибка в целевой задаче", "target error"))
     return figure
 
 
@@ -248,7 +248,7 @@ def draw_lengths(t):
         ax.set(title=title, xlabel=t("число in-context примеров k", "in-context examples k"))
         ax.legend(fontsize="small")
         ax.set_yscale("log")
-    axes[0].set_ylabel(t("ошибка в целевой задаче / d", "target error / d"))
+    axes[0].set_ylabel(t("ошибка в целевой задаче", "target error"))
     return figure
 
 

@@ -220,7 +220,7 @@ def draw_by_loss(frame, x, y, level, across, t):
         drawing.draw_lines(ax, frame, x, y, names)
         ax.axhline(level, color="grey", linewidth=0.8, linestyle=":")
         ax.set(title=titles[kind], xlabel=across, yscale="log")
-    axes[0].set_ylabel(t("ошибка в целевой задаче / d", "target error / d"))
+    axes[0].set_ylabel(t("ошибка в целевой задаче", "target error"))
     for ax in axes:  # now that both have their common scale
         drawing.name_lines(ax)
     return figure
