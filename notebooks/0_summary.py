@@ -212,8 +212,8 @@ report.say(
     "нельзя сказать, что хуже него: {good}.\n"
     "3. Без маски модель видит ответ $y_i$, который учится предсказывать, и может его списать. Из таких вариантов "
     "(их {count}) списывают (в скобках — число зёрен): {copiers}; ошибка на запросе хотя бы вдвое меньше, чем у "
-    "«всегда ноль»: {solvers}. На промпте, который на один пример короче, чем при обучении, ошибка SPE так же мала "
-    "при {short} зёрен, а если обучать его на промптах случайной длины — при {random}.",
+    "«всегда ноль»: {solvers}. Число зёрен, при которых ошибка SPE так же мала и на промпте, который на один пример "
+    "короче, чем при обучении: {short}; если обучать его на промптах случайной длины: {random}.",
     en="1. The mean error with an encoding and the mask is {both} ({both_name}) to {both_last} ({both_last_name}), "
     "with the mask alone {cm}, with an encoding alone {alone} ({alone_name}) to {alone_last} ({alone_last_name}), "
     "with neither {none}. The mask lowers the error of {masked}; undecided: {masked_open}. Worth adding to the "
@@ -312,7 +312,7 @@ report.say(
 # складывается из нескольких частей: оно подтверждено, если подтверждена каждая, не подтверждено, если хотя
 # бы против одной говорят данные, и открыто в остальных случаях, в том числе когда зёрен меньше трёх. При
 # трёх зёрнах интервал может растянуться на порядки. Поправки на число проверок нет, поэтому утверждение
-# из многих частей легко не подтверждается случайно и трудно подтверждается. Утверждения об одних и тех же вариантах,
+# из многих частей легко получает «не подтверждено» случайно, а «подтверждено» — с трудом. Утверждения об одних и тех же вариантах,
 # прежде всего SPE и SPE + CM, зависят друг от друга.
 #
 # В таблице показана одна из величин, определивших вердикт, и что о ней утверждается. $E$ — ошибка в целевой
@@ -363,13 +363,17 @@ def quantity(point, language):
     return own[language] if isinstance(own, dict) else own
 
 
+def threshold(point, language):
+    return point["threshold"][language].replace(" ", "\u00a0")  # on one line
+
+
 rows = [
     {
         "link": f"[{label(chapter, point)}]({chapter}.ipynb#Verdicts)",
         "verdict": verdict(point),
         "claim": point["claim"],
         "claimed": {
-            language: f"{quantity(point, language)} {point['threshold'][language]}"
+            language: f"{quantity(point, language)} {threshold(point, language)}"
             for language in report.LANGUAGES
         },
         "effect": {
