@@ -204,8 +204,8 @@ report.say(
 
 # %%
 report.say(
-    ru="1. Средняя ошибка с кодированием и маской — от {both} ({both_name}) до {both_last} ({both_last_name}), только "
-    "с маской — {cm}, только с кодированием — от {alone} ({alone_name}) до {alone_last} ({alone_last_name}), без "
+    ru="1. Средняя ошибка с кодированием и маской — от {both} ({both_name}) до {both_last} ({both_last_name}); только "
+    "с маской — {cm}; только с кодированием — от {alone} ({alone_name}) до {alone_last} ({alone_last_name}); без "
     "того и другого — {none}. Маска уменьшает ошибку у {masked}; не решено: {masked_open}. К маске стоит добавить "
     "{helped}; не решено: {helped_open}.\n"
     "2. Меньше всего ошибка у {best}. Из тех, кто при всех зёрнах точнее усреднения, по этим зёрнам "
@@ -214,16 +214,16 @@ report.say(
     "(их {count}) списывают (в скобках — число зёрен): {copiers}; ошибка на запросе хотя бы вдвое меньше, чем у "
     "«всегда ноль»: {solvers}. Число зёрен, при которых ошибка SPE так же мала и на промпте, который на один пример "
     "короче, чем при обучении: {short}; если обучать его на промптах случайной длины: {random}.",
-    en="1. The mean error with an encoding and the mask is {both} ({both_name}) to {both_last} ({both_last_name}), "
-    "with the mask alone {cm}, with an encoding alone {alone} ({alone_name}) to {alone_last} ({alone_last_name}), "
-    "with neither {none}. The mask lowers the error of {masked}; undecided: {masked_open}. Worth adding to the "
+    en="1. The mean error with an encoding and the mask is {both} ({both_name}) to {both_last} ({both_last_name}); "
+    "with the mask alone, {cm}; with an encoding alone, {alone} ({alone_name}) to {alone_last} "
+    "({alone_last_name}); with neither, {none}. The mask lowers the error of {masked}; undecided: {masked_open}. Worth adding to the "
     "mask: {helped}; undecided: {helped_open}.\n"
-    "2. The lowest error is that of {best}. Of those that beat averaging with every seed, these seeds "
-    "do not show to be worse than it: {good}.\n"
+    "2. The lowest mean error is that of {best}. Not shown to be worse than this one, among the variants "
+    "that beat averaging with every seed: {good}.\n"
     "3. Without a mask a model sees the answer $y_i$ that it is trained to predict, and can copy it. Of such "
     "variants (there are {count}) these copy (in brackets: the number of seeds): {copiers}; these at least halve "
-    "the error of “always zero” at the query: {solvers}. With a prompt one example shorter than in training SPE "
-    "still halves it in {short} seeds; trained on prompts of random length, in {random}.",
+    "the error of “always zero” at the query: {solvers}. Seeds in which SPE does so too with a "
+    "prompt one example shorter than in training: {short}; if it was trained on prompts of random length: {random}.",
     role="headline",
     **numbers,
 )
@@ -269,12 +269,14 @@ falls = falls.groupby("variant").apply(
 
 # %%
 report.say(
-    ru="**Насколько это надёжно.** Зёрен: {seeds}; зерно задаёт начальные веса и батчи. Средние — геометрические; в квадратных скобках — 95-процентный доверительный интервал "
+    ru="**Насколько это надёжно.** Лучший вариант выбран по этим же запускам, так что его преимущество, скорее "
+    "всего, завышено; «нельзя сказать, что хуже» не значит «так же хорош». Зёрен: {seeds}; зерно задаёт начальные веса и батчи. Средние — геометрические; в квадратных скобках — 95-процентный доверительный интервал "
     "по зёрнам, при одном и том же наборе из {prompts} промптов. Варианты, у которых ошибка от зерна к зерну "
     "меняется больше чем впятеро: {spread}; для них среднее не описывает ни одного запуска, а интервал лишь "
     "приблизителен. Число шагов ({steps}), $d$ и скорость обучения не подбирались; за последнюю пятую часть "
     "обучения ошибка ещё упала больше чем на 10 % у вариантов: {falling}.",
-    en="**How reliable this is.** Seeds: {seeds}; a seed sets the initial weights and the batches. Means "
+    en="**How reliable this is.** The best variant was picked on these same runs, so its lead is probably "
+    "overstated, and “not shown to be worse” does not mean equal. Seeds: {seeds}; a seed sets the initial weights and the batches. Means "
     "are geometric; square brackets hold a 95% confidence interval over seeds, on one fixed set of {prompts} "
     "prompts. Variants whose error varies more than fivefold between seeds: {spread}; for them the mean describes "
     "no run and the interval is only a rough one. The number of steps ({steps}), $d$ and the learning rate were "
@@ -367,6 +369,7 @@ def threshold(point, language):
     return point["threshold"][language].replace(" ", "\u00a0")  # on one line
 
 
+# %%
 rows = [
     {
         "link": f"[{label(chapter, point)}]({chapter}.ipynb#Verdicts)",
@@ -429,21 +432,19 @@ numbers |= {
 # %%
 report.say(
     ru="1. **Что брать.** Один из вариантов, которые при всех зёрнах точнее усреднения произведений и про "
-    "которые по этим зёрнам нельзя сказать, что они хуже лучшего (рядом — отношение ошибки к его ошибке и интервал): {ratios}. Это "
-    "не значит, что они равны лучшему. Он выбран по этим же запускам, и его преимущество, скорее всего, завышено. "
+    "которые по этим зёрнам нельзя сказать, что они хуже лучшего (рядом — отношение ошибки к его ошибке и интервал): {ratios}. "
     "Без дополнительных параметров: {free}.\n"
     "2. **Маска.** Она делает три вещи сразу: не даёт токену $x_i$ увидеть свой ответ $y_i$, нарушает симметрию "
     "между токенами и заставляет модель учиться при любом числе примеров. Из вариантов без маски (их {count}) "
     "списывают: {copiers}; хотя бы вдвое точнее, чем «всегда ноль»: {solvers}. Если вариант "
     "не списывает и всё же не решает задачу, дело не в утечке.",
-    en="1. **What to take.** One of the variants that with every seed are more precise than averaging and that "
-    "these seeds do not show to be worse than the best (beside them the ratio of the error to its error, with "
-    "the interval): {ratios}. That does not make them equal to the best, which was picked on these same runs, so "
-    "that its lead is probably overstated. Without additional parameters: {free}.\n"
+    en="1. **What to take.** One of the variants that beat averaging with every seed and are not shown to be "
+    "worse than the best (beside them the ratio of the error to its error, with "
+    "the interval): {ratios}. Without additional parameters: {free}.\n"
     "2. **The mask** does three things at once: it keeps the token $x_i$ from seeing its own answer $y_i$, it "
     "breaks the symmetry between tokens, and it makes the model learn at every number of examples. Of the "
     "variants without it (there are {count}) these copy: {copiers}; these at least halve the error of “always "
-    "zero”: {solvers}. Where a variant does not copy and still does not solve the task, it is not for the leak.",
+    "zero”: {solvers}. Where a variant does not copy and still does not solve the task, copying is not the reason.",
     **numbers,
 )
 
