@@ -92,7 +92,7 @@ import pandas as pd
 
 from icl_core import drawing, encodings, evaluation, records, report, sampler, training
 from icl_core.config import Config, notebook_parameters
-from icl_core.verdicts import claim, last_rows, per_run, typical
+from icl_core.verdicts import claim, last_rows, per_run
 
 logging.basicConfig(format="%(asctime)s %(message)s")
 logging.getLogger("icl_core").setLevel("INFO")
@@ -299,9 +299,9 @@ by_b = report.means_by_b(
 # | B | SPE и LPE с (hidden): отношение $E$ без маски к $E$ с CM | меньше 1 |
 # | C | SPE + CM и LPE + CM: отношение $E$ с (hidden) к $E$ со всеми токенами | больше 1 |
 #
-# **Контроль** для каждого кодирования — оно же с маской: списывать ему неоткуда. Если с (hidden) и оно не
-# решает задачу (отношение $E$ к $E(0)$ не меньше 0,5), то за столько шагов скрытые ответы никого не учат, и
-# строки пунктов 10 и A для этого кодирования остаются открытыми.
+# **Контроль** для каждого кодирования — оно же с маской: списывать ему неоткуда. Если с (hidden) оно хотя бы
+# в одном запуске не решает задачу (отношение $E$ к $E(0)$ не меньше 0,5), то и неудача без маски ничего об
+# утечке не говорит: вместо «не подтверждено» в пунктах 10 и A для этого кодирования стоит «открыто».
 
 # %% [markdown] tags=["en"]
 # ## Verdicts
@@ -317,8 +317,9 @@ by_b = report.means_by_b(
 # | C | SPE + CM and LPE + CM: $E$ with (hidden) divided by $E$ with all tokens | above 1 |
 #
 # **The control** for each encoding is the same with the mask: it has nothing to copy. If with (hidden) it
-# does not solve the task either ($E$ divided by $E(0)$ is not below 0.5), then within so many steps hidden
-# answers teach nobody, and the rows of points 10 and A for that encoding stay open.
+# does not solve the task in some run ($E$ divided by $E(0)$ is not below 0.5), then a failure without the
+# mask tells nothing about the leak either: “not confirmed” in points 10 and A is replaced by “open” for
+# that encoding.
 
 
 # %%
@@ -336,8 +337,9 @@ for name in ("SPE", "LPE"):
     claims.append(against("A", own, "0", below=0.5))
     claims.append(against("B", own, masked, below=1))
     claims.append(against("C", masked, f"{name} + CM", above=1))
-    if not typical(per_run(full, masked, "error")) / zero < 0.5:
-        claims[-4]["status"] = claims[-3]["status"] = "open"
+    if not per_run(full, masked, "error").max(skipna=False) / zero < 0.5:
+        for row in claims[-4:-2]:  # points 10 and A
+            row["status"] = row["status"].replace("not confirmed", "open")
 results = pd.DataFrame(claims).sort_values("point", kind="stable")
 
 # %%
