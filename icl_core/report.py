@@ -251,8 +251,7 @@ def verdicts(results: pd.DataFrame, statements: dict[str, tuple[str, str]]) -> N
                 "parts": len(own),
                 "confirmed": int((own.status == "confirmed").sum()),
                 "seeds": int(own.seeds.min()),
-                **(decisive := _decisive(own[own.status == status].iloc[0])),
-                "verdict": _verdict(status, decisive["why"]),
+                **_decisive(own[own.status == status].iloc[0]),
             }
         )
     table(
@@ -275,12 +274,13 @@ def listed(statuses: dict[str, str]) -> dict[str, str]:
 
 
 def _decisive(row: pd.Series) -> dict:
-    """A row's quantity, threshold and numbers as JSON has them: null where none is finite."""
+    """A row's quantity, threshold, verdict and numbers as JSON has them: null if not finite."""
     numbers = {key: float(row[key]) for key in ("value", "low", "high")}
     numbers = {key: value if math.isfinite(value) else None for key, value in numbers.items()}
     at = float(row.above if pd.notna(row.above) else row.below)
-    about = {"threshold": _threshold(row), "at": at, "why": row.get("why")}
-    return {"quantity": row.quantity, **about, **numbers}
+    verdict = _verdict(row.status, row.get("why"))
+    about = {"quantity": row.quantity, "threshold": _threshold(row), "at": at, "verdict": verdict}
+    return about | numbers
 
 
 def _verdict(status: str, why: dict[str, str] | None) -> dict[str, str]:

@@ -62,9 +62,9 @@ zero_shorter, zero = solvers[solvers.solver == "zero"].error
 averaging = solvers[(solvers.solver == "averaging") & (solvers.k == n)].error.item()
 
 
-def ratio(first, second, rows=here):
+def ratio(first, second):
     """E(first) / E(second) in the runs that have both, by (b, seed)."""
-    one, other = per_run(rows, first, "error"), per_run(rows, second, "error")
+    one, other = per_run(here, first, "error"), per_run(here, second, "error")
     common = one.index.intersection(other.index)
     return one[common] / other[common]
 
@@ -216,8 +216,8 @@ report.say(
     "короче, чем при обучении: {short}; если обучать его на промптах случайной длины: {random}.",
     en="1. The mean error with an encoding and the mask is {both} ({both_name}) to {both_last} ({both_last_name}); "
     "with the mask alone, {cm}; with an encoding alone, {alone} ({alone_name}) to {alone_last} "
-    "({alone_last_name}); with neither, {none}. The mask lowers the error of {masked}; undecided: {masked_open}. Worth adding to the "
-    "mask: {helped}; undecided: {helped_open}.\n"
+    "({alone_last_name}); with neither, {none}. The mask lowers the error of {masked}; undecided: "
+    "{masked_open}. Worth adding to the mask: {helped}; undecided: {helped_open}.\n"
     "2. The lowest mean error is that of {best}. Not shown to be worse than this one, among the variants "
     "that beat averaging with every seed: {good}.\n"
     "3. Without a mask a model sees the answer $y_i$ that it is trained to predict, and can copy it. Of such "
@@ -270,14 +270,15 @@ falls = falls.groupby("variant").apply(
 # %%
 report.say(
     ru="**Насколько это надёжно.** Лучший вариант выбран по этим же запускам, так что его преимущество, скорее "
-    "всего, завышено; «нельзя сказать, что хуже» не значит «так же хорош». Зёрен: {seeds}; зерно задаёт начальные веса и батчи. Средние — геометрические; в квадратных скобках — 95-процентный доверительный интервал "
-    "по зёрнам, при одном и том же наборе из {prompts} промптов. Варианты, у которых ошибка от зерна к зерну "
+    "всего, завышено; «нельзя сказать, что хуже» не значит «так же хорош». Зёрен: {seeds}; зерно "
+    "задаёт начальные веса и батчи. Средние — геометрические; в квадратных скобках — 95-процентный доверительный "
+    "интервал по зёрнам, при одном и том же наборе из {prompts} промптов. Варианты, у которых ошибка от зерна к зерну "
     "меняется больше чем впятеро: {spread}; для них среднее не описывает ни одного запуска, а интервал лишь "
     "приблизителен. Число шагов ({steps}), $d$ и скорость обучения не подбирались; за последнюю пятую часть "
     "обучения ошибка ещё упала больше чем на 10 % у вариантов: {falling}.",
     en="**How reliable this is.** The best variant was picked on these same runs, so its lead is probably "
-    "overstated, and “not shown to be worse” does not mean equal. Seeds: {seeds}; a seed sets the initial weights and the batches. Means "
-    "are geometric; square brackets hold a 95% confidence interval over seeds, on one fixed set of {prompts} "
+    "overstated, and “not shown to be worse” does not mean equal. Seeds: {seeds}; a seed sets the initial weights "
+    "and the batches. Means are geometric; square brackets hold a 95% confidence interval over seeds, on one fixed set of {prompts} "
     "prompts. Variants whose error varies more than fivefold between seeds: {spread}; for them the mean describes "
     "no run and the interval is only a rough one. The number of steps ({steps}), $d$ and the learning rate were "
     "not tuned; in the last fifth of the training the error still fell by more than 10% for {falling}.",
@@ -314,8 +315,8 @@ report.say(
 # складывается из нескольких частей: оно подтверждено, если подтверждена каждая, не подтверждено, если хотя
 # бы против одной говорят данные, и открыто в остальных случаях, в том числе когда зёрен меньше трёх. При
 # трёх зёрнах интервал может растянуться на порядки. Поправки на число проверок нет, поэтому утверждение
-# из многих частей легко получает «не подтверждено» случайно, а «подтверждено» — с трудом. Утверждения об одних и тех же вариантах,
-# прежде всего SPE и SPE + CM, зависят друг от друга.
+# из многих частей легко получает «не подтверждено» случайно, а «подтверждено» — с трудом. Утверждения
+# об одних и тех же вариантах, прежде всего SPE и SPE + CM, зависят друг от друга.
 #
 # В таблице показана одна из величин, определивших вердикт, и что о ней утверждается. $E$ — ошибка в целевой
 # задаче, $E(0)$ — ошибка предсказания «всегда ноль», $L$ — функция потерь на обучении, $N$ — разброс между
@@ -432,8 +433,8 @@ numbers |= {
 # %%
 report.say(
     ru="1. **Что брать.** Один из вариантов, которые при всех зёрнах точнее усреднения произведений и про "
-    "которые по этим зёрнам нельзя сказать, что они хуже лучшего (рядом — отношение ошибки к его ошибке и интервал): {ratios}. "
-    "Без дополнительных параметров: {free}.\n"
+    "которые по этим зёрнам нельзя сказать, что они хуже лучшего (рядом — отношение ошибки к его ошибке и "
+    "интервал): {ratios}. Без дополнительных параметров: {free}.\n"
     "2. **Маска.** Она делает три вещи сразу: не даёт токену $x_i$ увидеть свой ответ $y_i$, нарушает симметрию "
     "между токенами и заставляет модель учиться при любом числе примеров. Из вариантов без маски (их {count}) "
     "списывают: {copiers}; хотя бы вдвое точнее, чем «всегда ноль»: {solvers}. Если вариант "
