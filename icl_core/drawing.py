@@ -104,7 +104,8 @@ def name_lines(axes: plt.Axes) -> None:
     lines = sorted(ends, key=lambda line: ends[line][1])
     wanted = np.array([to_axes.transform(ends[line])[1] for line in lines])
     # The places nearest to the ends that keep a name's height apart: an isotonic regression.
-    apart = NAME_HEIGHT / (0.8 * axes.figure.get_figheight()) * np.arange(len(lines))
+    height = 0.8 * axes.figure.get_figheight() / axes.get_gridspec().nrows
+    apart = NAME_HEIGHT / height * np.arange(len(lines))
     room = 1 - apart[-1]
     places = isotonic_regression(wanted - apart, y_min=min(0, room), y_max=max(0, room)) + apart
     for line, place in zip(lines, places):
@@ -153,19 +154,28 @@ def draw_points(
 def draw_losses(
     curves: pd.DataFrame, variants: list[str], zero: float, t: Callable[[str, str], str]
 ) -> plt.Figure:
-    """Training loss beside target error, by step; zero: the target error of “always zero”."""
-    figure, axes = plt.subplots(1, 2, figsize=(12, 4.5), sharey=True)
+    """Training loss beside target error, by step, a row a b.
+
+    zero: the target error of “always zero”.
+    """
+    rows = list(curves.groupby("b"))
+    figure, axes = plt.subplots(
+        len(rows), 2, figsize=(12, 4.5 * len(rows)), sharex=True, sharey=True, squeeze=False
+    )
     titles = (
         t("функция потерь на обучении", "training loss"),
         t("ошибка в целевой задаче", "target error"),
     )
     columns = ("training_loss", "target_error")
-    for ax, column, level, title in zip(axes, columns, (1, zero), titles):
-        draw_lines(ax, curves, "step", column, variants)
-        ax.axhline(level, color="grey", linewidth=0.8, linestyle=":")
-        ax.set(title=title, xlabel=t("шаг", "step"), yscale="log")
-    axes[0].set_ylabel(t("квадрат ошибки / d", "squared error / d"))
-    for ax in axes:  # now that both have their common scale
+    for pair, (b, own) in zip(axes, rows):
+        for ax, column, level, title in zip(pair, columns, (1, zero), titles):
+            draw_lines(ax, own, "step", column, variants)
+            ax.axhline(level, color="grey", linewidth=0.8, linestyle=":")
+            ax.set(title=f"{title}, b = {b}", yscale="log")
+        pair[0].set_ylabel(t("квадрат ошибки / d", "squared error / d"))
+    for ax in axes[-1]:
+        ax.set_xlabel(t("шаг", "step"))
+    for ax in axes.flat:  # now that all have their common scale
         name_lines(ax)
     return figure
 
@@ -173,19 +183,23 @@ def draw_losses(
 def draw_performance(
     errors: pd.DataFrame, solvers: pd.DataFrame, variants: list[str], t: Callable[[str, str], str]
 ) -> plt.Figure:
-    """Target error against k, with the reference solvers; beside it the error of each run."""
-    figure, axes = plt.subplots(1, 2, figsize=(12, 5), width_ratios=[3, 2], sharey=True)
+    """Target error against k for each b, with the reference solvers; then the error of each run."""
+    of_b = list(errors.groupby("b"))
+    widths = [3] * len(of_b) + [2]
+    figure, axes = plt.subplots(1, len(widths), figsize=(12, 5), width_ratios=widths, sharey=True)
     finite = [1, *errors.error[errors.error < math.inf]]  # 1 if every variant has diverged
     lowest, highest, n = min(finite) / 3, max(4, 1.3 * max(finite)), errors.k.max()
-    draw_lines(axes[0], errors, "k", "error", variants)
-    axes[0].set(yscale="log", xlabel=t("число in-context примеров k", "in-context examples k"))
-    axes[0].set(ylim=(lowest, highest), ylabel=t("квадрат ошибки / d", "squared error / d"))
-    name_lines(axes[0])
-    named = len(axes[0].lines)
-    draw_solvers(axes[0], solvers[solvers.error > lowest], t)
-    draw_points(axes[1], errors[errors.k == n], "error", variants, t)
-    axes[1].set_title(t(f"k = {n}, по запускам", f"k = {n}, by run"))
-    figure.legend(handles=axes[0].lines[named:], loc="outside lower center", ncols=6)
+    axes[0].set_ylabel(t("квадрат ошибки / d", "squared error / d"))
+    for ax, (b, own) in zip(axes, of_b):
+        draw_lines(ax, own, "k", "error", variants)
+        ax.set(title=f"b = {b}", yscale="log", ylim=(lowest, highest))
+        ax.set_xlabel(t("число in-context примеров k", "in-context examples k"))
+        name_lines(ax)
+        named = len(ax.lines)
+        draw_solvers(ax, solvers[solvers.error > lowest], t)
+    draw_points(axes[-1], errors[errors.k == n], "error", variants, t)
+    axes[-1].set_title(t(f"k = {n}, по запускам", f"k = {n}, by run"))
+    figure.legend(handles=ax.lines[named:], loc="outside lower center", ncols=6)
     return figure
 
 

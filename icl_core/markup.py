@@ -21,6 +21,7 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 TABLE = {"ru": "Таблица", "en": "Table"}
 IN_ADDRESS = "!$&'()*+,/:;=?@-._~"  # what a fragment may hold beside letters and digits
 SVG_LITTER = re.compile(r"<\?xml.*?\?>|<!DOCTYPE.*?>|<!--.*?-->|<metadata>.*?</metadata>", re.S)
+SVG_TAG = re.compile(r"<[^<>']*>")
 SVG_PATH = re.compile(r'(?<= d=")[^"]+')
 SVG_SIZE = re.compile(r'<svg\b[^>]*\bwidth="([\d.]+)pt"[^>]*\bheight="([\d.]+)pt"')
 PX_PER_PT = 4 / 3
@@ -150,10 +151,12 @@ def picture(data: str, kind: str) -> dict[str, str | int]:
 
 
 def _compact(svg: str) -> str:
-    """The same figure without comments, and with as few spaces and digits as will do."""
-    return re.sub(
-        r"> <", "><", SVG_PATH.sub(_compact_path, " ".join(SVG_LITTER.sub("", svg).split()))
-    )
+    """The same figure without comments, and with as few spaces and digits as will do.
+
+    A URL may hold single quotes as they are, where a double one takes three characters.
+    """
+    svg = SVG_PATH.sub(_compact_path, " ".join(SVG_LITTER.sub("", svg).split()))
+    return SVG_TAG.sub(lambda tag: tag[0].replace('"', "'"), svg.replace("> <", "><"))
 
 
 def _compact_path(path: re.Match) -> str:

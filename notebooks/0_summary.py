@@ -257,6 +257,20 @@ loops = {
     "ru": f" Запуски с {unseen} запланированы, но ещё не записаны: о моделях, обученных с циклом, выводов пока не сделать.",
     "en": f" Runs with {unseen} are planned but not recorded yet, so nothing can be said about models trained with a loop.",
 }
+
+
+def looped(b, language):
+    """The mean errors at b, in brackets those of the same seeds at main_b."""
+    own = full[full.b == b]
+    same = here[here.seed.isin(own.seed)].groupby("variant").error.agg(typical)
+    own = own.groupby("variant").error.agg(typical).sort_values()
+    found = (
+        f"{name} {report.number(error, language)} ({report.number(same.get(name, math.nan), language)})"
+        for name, error in own.items()
+    )
+    return ", ".join(found)
+
+
 # %%
 spread = here.groupby("variant").error.agg(lambda own: own.max() / own.min())
 falls = curves[(curves.b == main_b) & curves.variant.isin(means.index)]
@@ -306,6 +320,26 @@ report.say(
     few=sum(point["status"] == "open" and point["seeds"] < FEWEST for point in points),
     loops=loops if unseen else "",
 )
+
+# %%
+without = {
+    "ru": ", меньше, чем при других $b$, поэтому в вердиктах их нет",
+    "en": ", fewer than at another $b$, so they have no part in the verdicts",
+}
+for b in sorted(set(full.b) - {main_b}):
+    count = full[full.b == b].seed.nunique()
+    report.say(
+        ru="**Другое число итераций**, $b$ = {b}; зёрен: {count}{without}. Их ошибки, в скобках — ошибки при $b$ = "
+        "{main_b} с теми же зёрнами: {errors}.",
+        en="**Another number of iterations**, $b$ = {b}; seeds: {count}{without}. Their errors, in brackets those at $b$ = "
+        "{main_b} with the same seeds: {errors}.",
+        role="headline",
+        b=b,
+        count=count,
+        without=without if count < seeds.max() else "",
+        main_b=main_b,
+        errors={language: looped(b, language) for language in report.LANGUAGES},
+    )
 
 # %% [markdown] tags=["ru"]
 # ## Утверждения и вердикты

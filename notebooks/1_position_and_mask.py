@@ -467,24 +467,34 @@ report.tell_recorded(runs, records.planned_runs(out, config.ablation))
 # %% [markdown] tags=["ru"]
 # ### Ошибка в целевой задаче
 #
-# Как и в исходной работе, линия усредняет запуски и по $b$, и по зерну. Для каждого $k$ промпт обрезан
-# после $x_{k+1}$, который и становится запросом, так что списать ответ неоткуда. Серые линии — эталонные
-# решатели: их не обучают, а подгоняют к каждому промпту. Один из них, «суммы», знает только $\sum x_i$ и
-# $\sum y_i$ — то, что остаётся, когда неизвестно, какой ответ относится к какому $x_i$. Это одно
-# уравнение на $w$ из $d$ нужных, и ошибка с ним — около $1 - 1 / d$ от ошибки предсказания «всегда ноль».
+# Для каждого $k$ промпт обрезан после $x_{k+1}$, который и становится запросом, так что списать ответ
+# неоткуда. Серые линии — эталонные решатели: их не обучают, а подгоняют к каждому промпту. Один из них,
+# «суммы», знает только $\sum x_i$ и $\sum y_i$ — то, что остаётся, когда неизвестно, какой ответ относится
+# к какому $x_i$. Это одно уравнение на $w$ из $d$ нужных, и ошибка с ним — около $1 - 1 / d$ от ошибки
+# предсказания «всегда ноль».
+#
+# На рисунках исходной работы линия усредняет запуски и по $b$, и по зерну. Здесь у каждого $b$ свои
+# линии: число записанных зёрен может быть разным, и общее среднее зависело бы от этого.
 
 # %% [markdown] tags=["en"]
 # ### Target error
 #
-# As in the source text, a line averages the runs over both $b$ and the seed. For each $k$ the prompt
-# is cut after $x_{k+1}$, which becomes the query, so there is no answer to copy. The grey lines
-# are reference solvers, which are not trained but fitted to each prompt. One of them, “sums”, knows only
-# $\sum x_i$ and $\sum y_i$, which is what is left when it is unknown which answer belongs to which $x_i$.
-# That is one equation for $w$ out of the $d$ that it takes, and the error with it is about $1 - 1 / d$ of
-# that of the prediction “always zero”.
+# For each $k$ the prompt is cut after $x_{k+1}$, which becomes the query, so there is no answer to copy.
+# The grey lines are reference solvers, which are not trained but fitted to each prompt. One of them,
+# “sums”, knows only $\sum x_i$ and $\sum y_i$, which is what is left when it is unknown which answer belongs
+# to which $x_i$. That is one equation for $w$ out of the $d$ that it takes, and the error with it is about
+# $1 - 1 / d$ of that of the prediction “always zero”.
+#
+# In the source text’s figures a line averages the runs over both $b$ and the seed. Here each $b$ has lines
+# of its own: it may have been recorded with more seeds than another, on which a common mean would depend.
 
 # %%
 solvers = evaluation.reference_errors(prompts, range(config.n_examples + 1))
+seeds = errors.groupby("b").seed.nunique()
+recorded = {
+    language: ", ".join(f"{count} {at} b = {own_b}" for own_b, count in seeds.items())
+    for language, at in (("ru", "при"), ("en", "at"))
+}
 
 # %%
 report.figure(
@@ -492,39 +502,49 @@ report.figure(
     lambda t: drawing.draw_performance(errors, solvers, variants, t),
     ru={
         "alt": "Ошибка шести вариантов в целевой задаче: по числу примеров и по запускам",
-        "caption": "Слева: ошибка в целевой задаче в зависимости от числа in-context примеров k, среднее "
-        "геометрическое по запускам "
-        f"(всего запусков: {len(runs)}); полоса — от наименьшего значения до наибольшего. Штриховые "
-        "цветные линии — варианты без маски, тонкие серые — эталонные решатели; линия, уходящая к "
+        "caption": "Ошибка в целевой задаче в зависимости от числа in-context примеров k, среднее "
+        f"геометрическое по запускам (их {recorded['ru']}); полоса — от наименьшего значения до наибольшего. "
+        "Штриховые цветные линии — варианты без маски, тонкие серые — эталонные решатели; линия, уходящая к "
         "нулю, обрывается. Модель без маски обучалась только на полном промпте, поэтому при меньших k длина "
-        "для неё непривычна. Справа: ошибка при полном промпте, точка — запуск; "
+        "для неё непривычна. Крайний справа рисунок: ошибка при полном промпте, точка — запуск; "
         "закрашенные точки — b = 1, полые — b > 1.",
     },
     en={
         "alt": "Target error of the six variants against the number of examples, and by run",
-        "caption": f"Left: target error against the number of in-context examples k, geometric mean over runs "
-        f"(runs: {len(runs)}); the band spans the smallest to the largest value. Dashed coloured lines are "
+        "caption": "Target error against the number of in-context examples k, geometric mean over runs "
+        f"({recorded['en']}); the band spans the smallest to the largest value. Dashed coloured lines are "
         "variants without a mask, thin grey ones reference solvers; a line that drops to zero is cut "
         "off. A model without a mask was trained on the full prompt only: left of its end its line is at "
-        "lengths it never met. Right: the error with the full prompt, one point per run; filled points "
+        "lengths it never met. Rightmost: the error with the full prompt, one point per run; filled points "
         "are b = 1, open ones b > 1.",
     },
 )
 
 # %%
 at_full = solvers[solvers.k == config.n_examples].set_index("solver").error
-unmasked = ("none", "LPE", "SPE")
-of_unmasked = [
-    typical(per_run(errors[errors.k == config.n_examples], v, "error")) for v in unmasked
-]
+unmasked = ["none", "LPE", "SPE"]
+means = errors[errors.k == config.n_examples].groupby(["b", "variant"]).error.agg(typical)
+
+
+def listed(own, language):
+    """Variants and their errors in words."""
+    return ", ".join(f"{name} {report.number(value, language)}" for name, value in own.items())
+
+
+of_unmasked = {
+    language: "; ".join(
+        f"{at} $b$ = {own_b} {listed(means[own_b][unmasked], language)}" for own_b in seeds.index
+    )
+    for language, at in (("ru", "при"), ("en", "at"))
+}
 report.say(
     ru="Ошибка при полном промпте у решателя «суммы» — {sums}, у предсказания «всегда ноль» — {zero}; у вариантов "
-    "без маски, в среднем по запускам: none — {none}, LPE — {lpe}, SPE — {spe}.",
+    "без маски, в среднем по запускам: {unmasked}.",
     en="With the full prompt the error of the solver “sums” is {sums}, that of the prediction “always zero” "
-    "{zero}; of the variants without a mask, on average over the runs, none has {none}, LPE {lpe}, SPE {spe}.",
+    "{zero}; those of the variants without a mask, on average over the runs: {unmasked}.",
     sums=at_full["sums"],
     zero=at_full["zero"],
-    **dict(zip(("none", "lpe", "spe"), of_unmasked)),
+    unmasked=of_unmasked,
 )
 
 # %% [markdown] tags=["ru"]
@@ -544,14 +564,14 @@ report.figure(
     ru={
         "alt": "Функция потерь на обучении и ошибка в целевой задаче по шагам, шесть вариантов",
         "caption": "Слева функция потерь на обучении, справа ошибка в целевой задаче, среднее геометрическое "
-        f"по запускам (всего запусков: {len(runs)}); полоса — от наименьшего значения до наибольшего. "
+        f"по запускам (их {recorded['ru']}); полоса — от наименьшего значения до наибольшего. "
         "Штриховые линии — варианты без маски, горизонтальный пунктир — "
         "предсказание «всегда ноль».",
     },
     en={
         "alt": "Training loss and target error of the six variants by step",
-        "caption": "Training loss on the left, target error on the right, geometric mean over runs (runs: "
-        f"{len(runs)}); the band spans the smallest to the largest value. Dashed lines are variants without a "
+        "caption": "Training loss on the left, target error on the right, geometric mean over runs "
+        f"({recorded['en']}); the band spans the smallest to the largest value. Dashed lines are variants without a "
         "mask, the dotted horizontal is the "
         "prediction “always zero”.",
     },
@@ -688,15 +708,28 @@ swapped = [
     if largest.index(better) > largest.index(worse)
 ]
 only_one = {"ru": "пока записано одно значение b", "en": "only one b is recorded so far"}
-listed = "; ".join(f"$b$ = {b}: {', '.join(order)}" for b, order in orders.items())
+in_order = "; ".join(f"$b$ = {b}: {', '.join(order)}" for b, order in orders.items())
 report.say(
-    ru="Варианты по возрастанию ошибки в целевой задаче, {listed}. Пары, которые при наибольшем $b$ стоят в другом "
+    ru="Варианты по возрастанию ошибки в целевой задаче, {orders}. Пары, которые при наибольшем $b$ стоят в другом "
     "порядке, чем при наименьшем: {swapped}.",
-    en="Variants from the least target error to the largest, {listed}. Pairs whose order at the largest "
+    en="Variants from the least target error to the largest, {orders}. Pairs whose order at the largest "
     "$b$ differs from that at the smallest: {swapped}.",
-    listed=listed,
+    orders=in_order,
     swapped=only_one if len(orders) == 1 else ", ".join(swapped) or "—",
 )
+
+# %%
+common = set.intersection(*(set(own) for _, own in full.groupby("b").seed))
+averaged = full[full.seed.isin(common)].groupby("variant").error.agg(typical).sort_values()
+if len(orders) > 1:
+    report.say(
+        ru="Среднее и по $b$, и по зерну, как в исходной работе, по зёрнам, записанным при каждом $b$ (их {seeds}): "
+        "{averaged}.",
+        en="Averaged over both $b$ and the seed, as in the source text, over the seeds recorded at every $b$ "
+        "(there are {seeds}): {averaged}.",
+        seeds=len(common),
+        averaged={language: listed(averaged, language) for language in report.LANGUAGES},
+    )
 
 # %% [markdown] tags=["ru"]
 # ## Вердикты

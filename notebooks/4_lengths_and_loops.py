@@ -232,6 +232,8 @@ report.figure(
 
 # %%
 by_length = measured[(measured.prompts == "as trained") & (measured.loops == measured.b)]
+main_b = int(by_length.drop_duplicates(["b", "seed"]).b.mode().min())  # with the most recorded
+of_main = by_length[by_length.b == main_b]
 LINES = {"": "-", "zeros": ":", "interpolated": "-."}
 
 
@@ -239,7 +241,7 @@ def draw_lengths(t):
     figure, axes = plt.subplots(1, 2, figsize=(12, 5), sharey=True)
     for name in six:
         ax = axes[0] if name.endswith("CM") else axes[1]
-        for extension, own in by_length[by_length.variant == name].groupby("extension"):
+        for extension, own in of_main[of_main.variant == name].groupby("extension"):
             mean = own.groupby("k").error.agg(typical)
             look = drawing.style(name) | {"linestyle": LINES[extension]}
             ax.plot(mean.index, mean, label=f"{name} {extension}", markersize=4, **look)
@@ -253,7 +255,7 @@ def draw_lengths(t):
 
 
 # %%
-n_runs = len(runs[config.ablation])
+n_runs = sum(run.config.b == main_b for run in runs[config.ablation])
 report.figure(
     "elsewhere_lengths",
     draw_lengths,
@@ -262,7 +264,7 @@ report.figure(
         "при обучении",
         "caption": "Ошибка в целевой задаче в зависимости от числа in-context примеров при оценке, среднее "
         "геометрическое по запускам "
-        f"(всего запусков: {n_runs}). Вертикальный пунктир — число примеров при обучении. Линия LPE на нём "
+        f"с b = {main_b} (их {n_runs}). Вертикальный пунктир — число примеров при обучении. Линия LPE на нём "
         "обрывается; дальше линия из точек — таблица, продолженная нулями (zeros), штрихпунктирная — "
         "растянутая (interpolated).",
     },
@@ -270,7 +272,7 @@ report.figure(
         "alt": "Target error against the number of examples, up to about four times the trained length",
         "caption": "Target error against the number of in-context examples at evaluation, geometric mean "
         "over runs "
-        f"(runs: {n_runs}). The dotted vertical is the number of examples in training. LPE’s line ends at "
+        f"with b = {main_b} (runs: {n_runs}). The dotted vertical is the number of examples in training. LPE’s line ends at "
         "it; beyond, the dotted line is the table continued by zeros (zeros), the dash-dotted one the "
         "table stretched (interpolated).",
     },

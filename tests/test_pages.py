@@ -171,9 +171,9 @@ def test_a_figure_arrives_whole_in_its_url(pages):
     assert kind == "data:image/svg+xml" and re.fullmatch("[!-~]+", data)
     assert not set('<>" ') & set(data)
     assert unquote(data) == (
-        '<svg xmlns="http://www.w3.org/2000/svg" width="72pt" height="36pt" viewBox="0 0 72 36">'
+        "<svg xmlns='http://www.w3.org/2000/svg' width='72pt' height='36pt' viewBox='0 0 72 36'>"
         '<title>рисунок "50%" #1</title>'
-        '<path d="M1,2.56e-05L-3.13,4z" style="fill: none"/></svg>'
+        "<path d='M1,2.56e-05L-3.13,4z' style='fill: none'/></svg>"
     )
 
 
