@@ -29,7 +29,10 @@ GROWTH = {"b": range(1, 11), "n_examples": (15, 31, 63, 127, 255), "stack": rang
 
 
 def step_flops(config: Config, variant: Variant) -> float:
-    """3 (2 · matrix weights · tokens · b + attention); attention 4 L² width a prompt and layer."""
+    """3 b (2 · matrix weights · tokens + attention): of the plain algorithm, forward and backward.
+
+    Attention is 4 L² width a prompt and layer, half of it under the causal mask.
+    """
     weights = config.n_layers * config.width * (4 * config.width + 2 * config.mlp_width)
     attention = 4 * config.n_tokens**2 * config.width * config.n_layers * config.batch_size
     attention *= 0.5 if variant.mask == "causal" else 1

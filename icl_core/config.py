@@ -1,7 +1,8 @@
 """The experiment's table and its variants, checked before anything is trained.
 
 Everything a run depends on is a field of :class:`Config`; two runs with equal configs have equal
-weights. The values given as defaults are the source experiment's, or ours where it is silent.
+weights, on one machine with one version of torch to the last bit. The values given as defaults are
+the source experiment's, or ours where it is silent.
 """
 
 import ast

@@ -1,7 +1,8 @@
 """Positional encodings and attention masks: what tells tokens apart, and who sees whom.
 
 Shapes as in model.py: V variants, L tokens, D width, H heads. A further encoding is one class and
-one line in ENCODINGS; a further mask one line in MASKS; both get their name in config.py.
+one line in ENCODINGS; a further mask one line in MASKS; both get their name in config.py. A table
+starts from random numbers of its own if model.STREAMS has a line for its name.
 """
 
 import math
@@ -117,7 +118,7 @@ class Rotary(NoEncoding):
 
 
 class ALiBi(NoEncoding):
-    """-2^(-8h / H) |s - t| on head h's scores, h = 1 … H (Press et al. 2022, arXiv 2108.12409)."""
+    """-2^(-8h / H) |s - t| on head h's scores, h = 1 … H (Press et al., arXiv 2108.12409, §3)."""
 
     def score_bias(self, n_tokens: int) -> Tensor:
         slopes = 2.0 ** (-8 / self.n_heads * torch.arange(1, self.n_heads + 1))
@@ -135,7 +136,8 @@ def rows_of(table: Tensor, n_tokens: int) -> Tensor:
     """The first rows of a learned table (V, trained length, D); IndexError if it has too few."""
     if n_tokens > table.shape[1]:
         raise IndexError(
-            f"n_tokens = {n_tokens}: the learned table ends at {table.shape[1]} tokens"
+            f"n_tokens = {n_tokens}: the learned table ends at {table.shape[1]} tokens; "
+            "give at most that many, or continue it (generalisation.extended)"
         )
     return table[:, :n_tokens]
 

@@ -152,6 +152,9 @@ def interval_over_seeds(values: Sequence[float]) -> tuple[float, float, float]:
     return mean, float(mean - half), float(mean + half)
 
 
+# Reference solvers: x (B, k, d), y (B, k), query (B, d) -> ŷ_q (B,), k ≥ 1.
+
+
 def least_squares(x: np.ndarray, y: np.ndarray, query: np.ndarray) -> np.ndarray:
     """ŵ = X⁺ y, the minimum-norm solution where k < d; exact for k ≥ d without noise."""
     return np.einsum("bd,bdk,bk->b", query, np.linalg.pinv(x), y)

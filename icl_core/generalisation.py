@@ -79,7 +79,8 @@ def drawn(name: str, n_prompts: int, n_examples: int, d: int) -> Elsewhere:
 def extended(model: LoopedTransformer, n_tokens: int, how: str) -> LoopedTransformer:
     """A copy whose learned table has n_tokens rows.
 
-    how = "zeros" appends zeros; "interpolated" stretches linearly, the ends staying the ends.
+    how = "zeros" appends zeros; "interpolated" stretches linearly, the ends staying the ends. The
+    model's encoding is the learned one.
     """
     longer = copy.deepcopy(model)
     encoding = longer.encodings["learned"]

@@ -145,12 +145,14 @@ class LoopedTransformer(nn.Module):
     """z_0 = 0; z_{t+1} = LN(blocks(z_t + e + p)); ŷ_t = read_out(z_t), t = 1 … T.
 
     The embedded prompt e and the encoding p enter anew, and the final norm is applied, in every
-    iteration (Yang et al., ICLR 2024, arXiv 2311.12424, §4; T = b there and here).
+    iteration (Yang et al., ICLR 2024, arXiv 2311.12424, §4; T = b there and here); a variant with
+    injection "first" adds p in the first one only.
 
     All variants of the stack start from the same weights wherever they share parameters, drawn
     from (config.seed): in the blocks N(0, 0.02), residual projections N(0, 0.02 / √(2 layers)),
     learned encodings N(0, 0.02), read-in and read-out U(±1/√in) as nn.Linear, biases there too.
-    A small read-in starts at N(0, 0.02) instead, its biases at 0.
+    A small read-in starts at N(0, 0.02) instead, its biases at 0. N(0, σ): σ is the standard
+    deviation.
     """
 
     def __init__(self, config: Config, variants: tuple[Variant, ...]):
@@ -180,7 +182,7 @@ class LoopedTransformer(nn.Module):
             fill(layer.bias, rng.uniform(-bound, bound, layer.bias.shape[1:]))
         for name, parameter in self.blocks.named_parameters():
             if name.endswith("weight"):
-                residual = name.endswith(("out.weight", "mlp_out.weight"))
+                residual = name.endswith("out.weight")
                 scale = 0.02 / math.sqrt(2 * n_layers) if residual else 0.02
                 fill(parameter, scale * rng.standard_normal(parameter.shape[1:]))
         for encoding in self.encodings.values():
@@ -206,7 +208,8 @@ class LoopedTransformer(nn.Module):
     ) -> Tensor:
         """Predictions (T, V, B, R) of every iteration at the wanted rows of tokens (B, L, d).
 
-        hidden: the places of tokens that no token may look at.
+        loops: iterations, b of the config if None; hidden: the places of tokens that no token may
+        look at. Raises IndexError past the end of a learned table.
         """
         loops = self.b if loops is None else loops
         n_prompts, n_tokens, _ = tokens.shape

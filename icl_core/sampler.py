@@ -49,7 +49,7 @@ def sparse(rng: np.random.Generator, x: np.ndarray, w: np.ndarray) -> np.ndarray
 
 
 def network(rng: np.random.Generator, x: np.ndarray, w: np.ndarray) -> np.ndarray:
-    """y = Σ_j a_j max(0, v_jᵀx), 100 units, v ~ N(0, 1), a ~ N(0, 2 / 100) (Garg et al. §5)."""
+    """y = Σ_j a_j max(0, v_jᵀx), 100 units, v_j, a_j / √(2 / 100) ~ N(0, 1) (Garg et al. §5)."""
     v = rng.standard_normal((len(x), HIDDEN, x.shape[-1]), dtype=np.float32)
     a = np.sqrt(2 / HIDDEN, dtype=np.float32) * rng.standard_normal((len(x), HIDDEN, 1), np.float32)
     return (np.maximum(x @ v.mT, 0) @ a)[..., 0]

@@ -82,6 +82,13 @@ def claim(
     return row | {"geometric": geometric} | verdict._asdict()
 
 
+def withhold(results: pd.DataFrame, uncontrolled: pd.Series) -> pd.DataFrame:
+    """The rows that a failed control leaves undecided become open; column why has the reason."""
+    reason = {"ru": "не обучился и контроль", "en": "the control has not learned either"}
+    status = results.status.mask(uncontrolled, "open")
+    return results.assign(status=status, why=[reason if own else None for own in uncontrolled])
+
+
 def typical(values: pd.Series) -> float:
     """The geometric mean, as errors of runs want it; nan where one of them is (a run diverged)."""
     return float(np.exp(np.log(values).mean(skipna=False)))

@@ -124,8 +124,9 @@ def test_no_prompt_comes_twice_in_training_or_evaluation(tiny):
 
 @given(st.integers(0, 2**32 - 1), STEPS)
 def test_streams_differ(seed, step):
-    """Training, evaluation, weights and bootstrap never read the same random numbers."""
+    """No two purposes ever read the same random numbers."""
     names = (sampler.TRAINING, sampler.EVALUATION, sampler.WEIGHTS, sampler.BOOTSTRAP)
+    names += (sampler.LENGTHS, sampler.HIDING)
     streams = [
         sampler.generator(stream, *seeds).integers(2**62)
         for stream in names

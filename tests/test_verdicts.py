@@ -7,7 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from icl_core.verdicts import claim, instability, judge, last_rows, overall, per_run, typical
+from icl_core.verdicts import (
+    claim,
+    instability,
+    judge,
+    last_rows,
+    overall,
+    per_run,
+    typical,
+    withhold,
+)
 
 
 def at_b1(values) -> pd.Series:
@@ -104,6 +113,13 @@ def test_a_point_is_confirmed_as_a_whole_only():
     rows += [("3", "open"), ("3", "not confirmed"), ("3", "confirmed")]
     results = pd.DataFrame(rows, columns=["point", "status"])
     assert overall(results) == {"1": "open", "2": "confirmed", "3": "not confirmed"}
+
+
+def test_what_a_failed_control_leaves_undecided_is_open_and_says_why():
+    results = pd.DataFrame({"point": ["1", "2"], "status": ["not confirmed", "confirmed"]})
+    withheld = withhold(results, pd.Series([True, False]))
+    assert withheld.status.tolist() == ["open", "confirmed"]
+    assert set(withheld.why[0]) == {"ru", "en"} and withheld.why[1] is None
 
 
 @given(st.lists(st.floats(0.01, 100), min_size=2, max_size=8), st.floats(0.01, 100))
