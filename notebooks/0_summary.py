@@ -34,7 +34,15 @@ import math
 import pandas as pd
 
 from icl_core import drawing, evaluation, generalisation, model, records, report, sampler
-from icl_core.config import ABLATIONS, FULL_SIZE, SIX, VARIANTS, Config, notebook_parameters
+from icl_core.config import (
+    ABLATIONS,
+    FULL_SIZE,
+    FUNCTION_CLASSES,
+    SIX,
+    VARIANTS,
+    Config,
+    notebook_parameters,
+)
 from icl_core.verdicts import FEWEST, claim, last_rows, per_run, typical
 
 logging.basicConfig(format="%(asctime)s %(message)s")
@@ -354,9 +362,10 @@ for b in sorted(set(full.b) - {main_b}):
 #
 # В таблице показана одна из величин, определивших вердикт, и что о ней утверждается. $E$ — ошибка в целевой
 # задаче, $E(0)$ — ошибка предсказания «всегда ноль», $L$ — функция потерь на обучении, $N$ — разброс между
-# запусками, $\rho$ — ранговая корреляция; $E(2n)$, $E(2b)$ и $E(3x)$ — ошибка при вдвое большем числе
-# примеров, вдвое большем числе итераций цикла и втрое больших $x$. PM — префиксная маска; (query) —
-# обучение на одном запросе, (random k) — то же при промптах случайной длины.
+# запусками, $M$ — ошибка в целевой задаче, средняя по $k \ge n / 2$, $\rho$ — ранговая корреляция; $E(2n)$,
+# $E(2b)$ и $E(3x)$ — ошибка при вдвое большем числе примеров, вдвое большем числе итераций цикла и втрое
+# больших $x$. PM — префиксная маска; (query) — обучение на одном запросе, (random k) — то же при промптах
+# случайной длины.
 
 # %% [markdown] tags=["en"]
 # ## Claims and verdicts
@@ -371,9 +380,10 @@ for b in sorted(set(full.b) - {main_b}):
 #
 # Shown here is one of the quantities that decided the verdict, and what is claimed of it. $E$ is a
 # variant’s target error, $E(0)$ that of the prediction “always zero”, $L$ the training loss, $N$ how far
-# runs stray from each other, $\rho$ a rank correlation; $E(2n)$, $E(2b)$ and $E(3x)$ are the error with
-# twice the examples, twice the loop iterations and $x$ three times as large. PM is the prefix mask; (query)
-# is training on the query alone, (random k) the same with prompts of random length.
+# runs stray from each other, $M$ the target error averaged over $k \ge n / 2$, $\rho$ a rank correlation;
+# $E(2n)$, $E(2b)$ and $E(3x)$ are the error with twice the examples, twice the loop iterations and $x$ three
+# times as large. PM is the prefix mask; (query) is training on the query alone, (random k) the same with
+# prompts of random length.
 
 
 # %%
@@ -449,7 +459,9 @@ gains = {name: typical(ratio("CM", name)) for name in masked}
 def with_ratios(language):
     """Each of the good variants with its error divided by the best one's."""
     own = {name: compared(name, best)[language] for name in others}
-    return ", ".join([*good[:1], *(f"{name} {words}" for name, words in own.items())])
+    alone = [best] if best in good else []
+    shown = [*alone, *(f"{name} {words}" for name, words in own.items())]
+    return ", ".join(shown) or report.NONE[language]
 
 
 # %%
@@ -653,14 +665,21 @@ report.table(
 # %% [markdown] tags=["en"]
 # ## What is still missing
 
+
+# %%
+def complete(ablation, b, seed):
+    """Is the run recorded, on every function class that its ablation has?"""
+    classes = ["linear"] if ablation in FULL_SIZE else FUNCTION_CLASSES
+    own = {"ablation": ablation, "b": b, "seed": seed}
+    folders = (records.run_folder(out, Config(**own, function_class=of)) for of in classes)
+    return all(folder.exists() for folder in folders)
+
+
 # %%
 rows = []
 for ablation in ABLATIONS:
-    planned, folder = (
-        records.planned_runs(out, ablation),
-        records.root_folder(out) / "data" / ablation,
-    )
-    missing = [(b, seed) for b, seed in planned if not (folder / f"b{b}-seed{seed}").exists()]
+    planned = records.planned_runs(out, ablation)
+    missing = [run for run in planned if not complete(ablation, *run)]
     if planned:
         link = f"[{ablation}]({ablation}.ipynb)"
         rows.append(

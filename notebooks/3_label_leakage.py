@@ -100,7 +100,7 @@ from icl_core import (
     training,
 )
 from icl_core.config import Config, notebook_parameters
-from icl_core.verdicts import claim, last_rows, overall, per_run
+from icl_core.verdicts import claim, last_rows, overall, per_run, withhold
 
 logging.basicConfig(format="%(asctime)s %(message)s")
 logging.getLogger("icl_core").setLevel("INFO")
@@ -306,13 +306,13 @@ if logged:
         lambda t: draw_leak(logged[0].leak, t),
         ru={
             "alt": "Вес внимания от x к своему ответу y по шагам обучения у вариантов без маски",
-            "caption": f"Один запуск, b = {shown.b}, зерно {shown.seed} (первый, в котором эти веса записаны): "
+            "caption": f"Один запуск, b = {shown.b}, зерно {shown.seed}: "
             "варианты без маски с функцией потерь по всем токенам. Линия — голова (и итерация цикла); синие линии — первый слой, оранжевые — "
             "следующие; горизонтальный пунктир — равномерное внимание.",
         },
         en={
             "alt": "Attention weight from x to its own answer y by training step, unmasked variants",
-            "caption": f"One run, b = {shown.b}, seed {shown.seed} (the first that logged these weights): "
+            "caption": f"One run, b = {shown.b}, seed {shown.seed}: "
             "variants without a mask and with the loss on all tokens. A line is a head (and a loop iteration); blue is the first layer, orange the "
             "later ones; the dotted horizontal is uniform attention.",
         },
@@ -578,10 +578,7 @@ controls = {  # in its worst run
 failed = [f"({loss})" for loss, control in controls.items() if not control < 0.5]
 failure = {"10": "not confirmed", "A": "not confirmed", "B": "not confirmed", "C": "confirmed"}
 same_loss = results.quantity.map(lambda quantity: any(loss in quantity for loss in failed))
-withheld = same_loss & (results.status == results.point.map(failure))
-results.loc[withheld, "status"] = "open"
-why = {"ru": "не обучился и контроль", "en": "the control has not learned either"}
-results["why"] = [why if own else None for own in withheld]
+results = withhold(results, same_loss & (results.status == results.point.map(failure)))
 
 # %%
 report.say(

@@ -92,7 +92,7 @@ import pandas as pd
 
 from icl_core import drawing, encodings, evaluation, records, report, sampler, training
 from icl_core.config import Config, notebook_parameters
-from icl_core.verdicts import claim, last_rows, per_run
+from icl_core.verdicts import claim, last_rows, per_run, withhold
 
 logging.basicConfig(format="%(asctime)s %(message)s")
 logging.getLogger("icl_core").setLevel("INFO")
@@ -337,10 +337,16 @@ for name in ("SPE", "LPE"):
     claims.append(against("A", own, "0", below=0.5))
     claims.append(against("B", own, masked, below=1))
     claims.append(against("C", masked, f"{name} + CM", above=1))
-    if not per_run(full, masked, "error").max(skipna=False) / zero < 0.5:
-        for row in claims[-4:-2]:  # points 10 and A
-            row["status"] = row["status"].replace("not confirmed", "open")
 results = pd.DataFrame(claims).sort_values("point", kind="stable")
+
+# %%
+failed = [
+    f"E({name} (hidden))"
+    for name in ("SPE", "LPE")
+    if not per_run(full, f"{name} + CM (hidden)", "error").max(skipna=False) / zero < 0.5
+]
+refuted = results.point.isin(["10", "A"]) & (results.status == "not confirmed")
+results = withhold(results, refuted & results.quantity.str.startswith(tuple(failed)))
 
 # %%
 statements = {
