@@ -20,9 +20,15 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
 TABLE = {"ru": "Таблица", "en": "Table"}
 IN_ADDRESS = "!$&'()*+,/:;=?@-._~"  # what a fragment may hold beside letters and digits
-SVG_LITTER = re.compile(r"<\?xml.*?\?>|<!DOCTYPE.*?>|<!--.*?-->|<metadata>.*?</metadata>", re.S)
+SVG_LITTER = re.compile(
+    r"<\?xml.*?\?>|<!DOCTYPE.*?>|<!--.*?-->|<metadata>.*?</metadata>"
+    r'|(?<=<g) id="[\w.]+_\d+"',  # Matplotlib numbers its groups; nothing refers to them
+    re.S,
+)
 SVG_TAG = re.compile(r"<[^<>']*>")
 SVG_PATH = re.compile(r'(?<= d=")[^"]+')
+SVG_PLACE = re.compile(r'(?<= [xy]=")[^"]+|(?<=translate\()[^)]+')
+SVG_NAMES = (("xlink:href", "href"), ("DejaVuSans-", "g"))  # 20,000 a page: links, their glyphs
 SVG_SIZE = re.compile(r'<svg\b[^>]*\bwidth="([\d.]+)pt"[^>]*\bheight="([\d.]+)pt"')
 PX_PER_PT = 4 / 3
 
@@ -156,10 +162,23 @@ def _compact(svg: str) -> str:
     A URL may hold single quotes as they are, where a double one takes three characters.
     """
     svg = SVG_PATH.sub(_compact_path, " ".join(SVG_LITTER.sub("", svg).split()))
-    return SVG_TAG.sub(lambda tag: tag[0].replace('"', "'"), svg.replace("> <", "><"))
+    svg = SVG_PLACE.sub(_to_a_hundredth, svg.replace("> <", "><"))
+    return SVG_TAG.sub(_compact_tag, svg)
+
+
+def _compact_tag(tag: re.Match) -> str:
+    """The same tag in single quotes, its names shorter."""
+    short = tag[0].replace('"', "'")
+    for name, shorter in SVG_NAMES:
+        short = short.replace(name, shorter)
+    return short
 
 
 def _compact_path(path: re.Match) -> str:
     """The same line to a hundredth of a point."""
-    rounded = re.sub(r"(\.\d\d)\d+", r"\1", path[0].strip())
-    return ",".join(re.sub(r" ?([A-DF-Za-df-z]) ?", r"\1", rounded).split())
+    return ",".join(re.sub(r" ?([A-DF-Za-df-z]) ?", r"\1", _to_a_hundredth(path).strip()).split())
+
+
+def _to_a_hundredth(numbers: re.Match) -> str:
+    """The same numbers with two decimals."""
+    return re.sub(r"(\.\d\d)\d+", r"\1", numbers[0])

@@ -18,9 +18,10 @@ HOSTILE = "<script>alert('x')</script>\"><b>"
 SVG = """<?xml version="1.0"?>
 <svg xmlns="http://www.w3.org/2000/svg" width="72pt" height="36pt" viewBox="0 0 72 36">
  <!-- a comment --> <title>рисунок "50%" #1</title>
- <path d="M 1 2.56789e-05
+ <g id="line2d_1"><path id="DejaVuSans-1b" d="M 1 2.56789e-05
 L -3.13579 4 z
-" style="fill: none"/>
+" style="fill: none"/></g>
+ <use xlink:href="#DejaVuSans-1b" x="1.98765" transform="translate(0.12345 6) scale(0.015625)"/>
 </svg>"""
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 PLACE = max(PLACES, key=len)
@@ -173,7 +174,8 @@ def test_a_figure_arrives_whole_in_its_url(pages):
     assert unquote(data) == (
         "<svg xmlns='http://www.w3.org/2000/svg' width='72pt' height='36pt' viewBox='0 0 72 36'>"
         '<title>рисунок "50%" #1</title>'
-        "<path d='M1,2.56e-05L-3.13,4z' style='fill: none'/></svg>"
+        "<g><path id='g1b' d='M1,2.56e-05L-3.13,4z' style='fill: none'/></g>"
+        "<use href='#g1b' x='1.98' transform='translate(0.12 6) scale(0.015625)'/></svg>"
     )
 
 
