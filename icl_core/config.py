@@ -28,8 +28,8 @@ MASKS = {"none": "", "causal": "CM", "prefix": "PM"}
 LOSSES = {
     "all": "",
     "query": " (query)",
-    "cut": " (random k)",
-    "cut all": " (all, random k)",
+    "random k": " (random k)",
+    "all, random k": " (all, random k)",
     "hidden": " (hidden)",
 }
 READ_INS = {"default": "", "small": " (small read-in)"}
@@ -247,10 +247,11 @@ def _range(name: str) -> str:
     return " ".join([kind, " and ".join(f"{s} {v}" for s, v in bounds.items())]) if bounds else ""
 
 
-def notebook_parameters(namespace: dict) -> dict:
-    """The parameters that a notebook's namespace holds, misspelt ones included.
+def notebook_parameters(namespace: dict, own: tuple[str, ...] = ("ablation",)) -> dict:
+    """The run's parameters that a notebook's namespace holds, misspelt ones included; not `out`.
 
-    A parameters cell is one that only assigns plain values. Those right before the running cell
+    Raises ConfigError where one of own is among them, which the notebook gives itself. A parameters
+    cell is one that only assigns plain values. Those right before the running cell
     (the notebook's own, then the one that papermill injects) say which names were meant as
     parameters, so that ``sed = 3`` is refused rather than ignored.
     """
@@ -265,4 +266,11 @@ def notebook_parameters(namespace: dict) -> dict:
         names = [n for node in body for n in ast.walk(node) if isinstance(n, ast.Name)]
         meant |= {name.id for name in names if isinstance(name.ctx, ast.Store)}
     known = set(Config.model_fields) & namespace.keys()
-    return {name: namespace[name] for name in sorted(meant | known)}
+    given = {name: namespace[name] for name in sorted(meant | known) if name != "out"}
+    for name in own:
+        if name in given:
+            raise ConfigError(
+                f"1 bad parameter, nothing was trained:\n  {name} = {given[name]!r}: this notebook "
+                "gives it itself; leave it out, or run the notebook that is made for it"
+            )
+    return given

@@ -90,7 +90,7 @@ def main() -> None:
     try:
         grid = yaml.safe_load(path.read_text(encoding="utf-8"))
         runs = runs_of(grid)
-    except (OSError, ConfigError) as error:
+    except (OSError, ConfigError, yaml.YAMLError) as error:
         parser.error(str(error))
     states = [state_of(grid["out"], config) for config in runs]
     names = [f"{config.ablation}/{config.name}" for config in runs]

@@ -212,16 +212,16 @@ class Asked(NamedTuple):
 def asked(config: Config, loss: str, step: int) -> Asked:
     """This step's prompts, and what a loss asks for.
 
-    "all": every x-token of the prompt; "query": the query; "cut all" and "cut": the same of prompts
-    cut to a random number of examples; "hidden": the query, and the examples whose answers are
-    hidden in this step. A query's own answer is never among the tokens.
+    "all": every x-token of the prompt; "query": the query; "all, random k" and "random k": the same
+    of prompts cut to a random number of examples; "hidden": the query, and the examples whose
+    answers are hidden in this step. A query's own answer is never among the tokens.
     """
     tokens, answers = (part.to(config.device) for part in sampler.batch(config, step))
     if loss == "hidden":
         examples = sampler.hidden_examples(config, step).to(config.device)
         points = F.pad(examples, (0, 1), value=config.n_examples)  # and the query
         return Asked(tokens, answers[:, points], 2 * points, hidden=2 * examples + 1)
-    k = sampler.random_k(config, step) if "cut" in loss else config.n_examples
+    k = sampler.random_k(config, step) if "random k" in loss else config.n_examples
     tokens, answers = tokens[:, : 2 * k + 1], answers[:, : k + 1]
     return (
         Asked(tokens, answers, X_TOKENS) if "all" in loss else Asked(tokens, answers[:, -1:], QUERY)

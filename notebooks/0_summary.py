@@ -52,7 +52,6 @@ out: str = "."  # folder of data/, from the project's root / папка, где 
 
 # %%
 given = notebook_parameters(globals())
-given.pop("out", None)
 config = Config(**given)
 n = config.n_examples
 runs_of = {name: records.recorded_runs(out, Config(ablation=name, **given)) for name in FULL_SIZE}

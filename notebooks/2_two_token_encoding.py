@@ -136,9 +136,7 @@ device: str = "cpu"  # where to train, cpu or cuda / где обучать, cpu 
 out: str = "."  # folder of data/, from the project's root / папка, где лежит data/
 
 # %%
-given = notebook_parameters(globals())
-given.pop("out", None)
-config = Config(ablation="2_two_token_encoding", **given)
+config = Config(ablation="2_two_token_encoding", **notebook_parameters(globals()))
 masked = [variant.name for variant in config.stack if variant.mask == "causal"]
 
 # %% [markdown] tags=["ru"]

@@ -125,12 +125,10 @@ device: str = "cpu"  # where to train, cpu or cuda / где обучать, cpu 
 out: str = "."  # folder of data/, from the project's root / папка, где лежит data/
 
 # %%
-given = notebook_parameters(globals())
-given.pop("out", None)
-config = Config(ablation="3_label_leakage", **given)
+config = Config(ablation="3_label_leakage", **notebook_parameters(globals()))
 of_loss = {
     kind: [variant.name for variant in config.stack if variant.loss == kind]
-    for kind in ("all", "cut all", "query", "cut")
+    for kind in ("all", "all, random k", "query", "random k")
 }
 
 # %% [markdown] tags=["ru"]
@@ -225,9 +223,9 @@ curve_answers = prompts.first(config.curve_prompts).answers[:, -1]
 zero_on_curve = float(curve_answers.square().mean()) / config.d
 losses = {
     "all": {"ru": "все токены", "en": "all tokens"},
-    "cut all": {"ru": "все токены, случайное k", "en": "all tokens, random k"},
+    "all, random k": {"ru": "все токены, случайное k", "en": "all tokens, random k"},
     "query": {"ru": "запрос", "en": "query"},
-    "cut": {"ru": "запрос, случайное k", "en": "query, random k"},
+    "random k": {"ru": "запрос, случайное k", "en": "query, random k"},
 }
 
 
@@ -337,7 +335,7 @@ if logged:
 # %%
 planted = generalisation.planted_answers(run)
 report.table(
-    planted[planted.variant.isin(of_loss["all"] + of_loss["cut all"])],
+    planted[planted.variant.isin(of_loss["all"] + of_loss["all, random k"])],
     ru={
         "variant": "вариант",
         "before": "без замены",
@@ -456,7 +454,7 @@ zeros = {"E": zero[zero.k == config.n_examples].error.item(), "M": zero.error.me
 copying = generalisation.copying(runs)
 
 # %%
-trained_on_all = [*of_loss["all"], *of_loss["cut all"]]
+trained_on_all = [*of_loss["all"], *of_loss["all, random k"]]
 rows = [
     {
         "variant": name,

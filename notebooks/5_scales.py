@@ -121,7 +121,6 @@ out: str = "."  # folder of data/, from the project's root / папка, где 
 
 # %%
 given = notebook_parameters(globals())
-given.pop("out", None)
 config = Config(ablation="5_scales", **given)
 variants = list(config.variants)
 usual = [name for name in variants if "small" not in name and "large" not in name]

@@ -108,8 +108,7 @@ device: str = "cpu"  # where to train, cpu or cuda / где обучать, cpu 
 out: str = "."  # folder of data/, from the project's root / папка, где лежит data/
 
 # %%
-given = notebook_parameters(globals())
-given.pop("out", None)
+given = notebook_parameters(globals(), own=("ablation", "function_class"))
 configs = {
     name: Config(ablation="6_function_classes", function_class=name, **given)
     for name in FUNCTION_CLASSES

@@ -117,9 +117,7 @@ device: str = "cpu"  # where to train, cpu or cuda / где обучать, cpu 
 out: str = "."  # folder of data/, from the project's root / папка, где лежит data/
 
 # %%
-given = notebook_parameters(globals())
-given.pop("out", None)
-config = Config(ablation="7_hidden_answers", **given)
+config = Config(ablation="7_hidden_answers", **notebook_parameters(globals()))
 of_loss = {
     kind: [variant.name for variant in config.stack if variant.loss == kind]
     for kind in ("all", "hidden")

@@ -71,6 +71,16 @@ def test_a_bad_parameter_is_refused_with_its_name_value_and_range(
     assert re.search(rf"^  {name}( = {re.escape(repr(value))})?: ", said, re.MULTILINE), said
 
 
+def test_a_parameter_that_the_notebook_gives_itself_is_refused(first_cells):
+    """Not with a TypeError of Python's about a value given twice."""
+    own, check = first_cells
+    names = {"In": ["", own, "ablation = '5_scales'", check]}
+    names |= {"Config": Config, "notebook_parameters": notebook_parameters}
+    exec(f"{own}\nablation = '5_scales'", names)
+    with pytest.raises(ConfigError, match="ablation = '5_scales': this notebook gives it itself"):
+        exec(check, names)
+
+
 @pytest.mark.parametrize("out", [3, None, "a\0b"])
 def test_a_bad_folder_is_refused_by_name(tiny, out):
     """It is no part of the experiment's table, and checked where it is used."""

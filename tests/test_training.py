@@ -362,12 +362,12 @@ def test_what_each_loss_asks_for(tiny):
         query = training.asked(config, "query", step)
         assert torch.equal(query.tokens, tokens) and torch.equal(query.answers, answers[:, -1:])
         assert torch.equal(query.tokens[:, query.rows], tokens[:, -1:])
-        cut = training.asked(config, "cut", step)
+        cut = training.asked(config, "random k", step)
         k = cut.tokens.shape[1] // 2
         assert torch.equal(cut.tokens, tokens[:, : 2 * k + 1])
         assert torch.equal(cut.answers[:, 0], answers[:, k])
         assert torch.equal(cut.tokens[:, cut.rows], tokens[:, [2 * k]])
-        cut_too = training.asked(config, "cut all", step)
+        cut_too = training.asked(config, "all, random k", step)
         assert torch.equal(cut_too.tokens, cut.tokens)
         assert torch.equal(cut_too.answers, answers[:, : k + 1])
         assert cut_too.tokens[:, cut_too.rows].shape[1] == k + 1
@@ -537,7 +537,7 @@ def test_a_cpu_trains_single_variants_and_another_device_all_of_one_loss(tiny):
     assert training.stacks_of(config, config.stack) == [(variant,) for variant in config.stack]
     stacks = training.stacks_of(gpu, config.stack)
     losses = [{variant.loss for variant in stack} for stack in stacks]
-    assert losses == [{"all"}, {"cut all"}, {"query"}, {"cut"}]
+    assert losses == [{"all"}, {"all, random k"}, {"query"}, {"random k"}]
     assert sorted(sum(stacks, ())) == sorted(config.stack)
     assert training.stacks_of(gpu, CM) == [CM]
 
