@@ -111,15 +111,35 @@ def planted_errors(model: LoopedTransformer, prompts: Prompts, i: int) -> np.nda
     return (torch.stack(errors, dim=1) / prompts.tokens.shape[-1]).numpy()
 
 
-def bootstrap_mean(errors: np.ndarray, resamples: int = 1000) -> tuple[np.ndarray, np.ndarray]:
-    """95 % percentile interval of the mean over the last axis (prompts); seeded.
+def resampled_means(errors: np.ndarray) -> np.ndarray:
+    """Means of errors (…, B) over B prompts drawn with replacement, 1 000 times; seeded.
 
-    errors: (…, B) -> low, high: (…). Every row uses the same resamples, so rows are paired.
+    (…, 1000). Every row and every call draws the same prompts, so that means are paired.
     """
     n = errors.shape[-1]
-    counts = generator(BOOTSTRAP, 0).multinomial(n, np.full(n, 1 / n), size=resamples)
-    means = errors @ counts.T / n
-    return np.quantile(means, 0.025, axis=-1), np.quantile(means, 0.975, axis=-1)
+    counts = generator(BOOTSTRAP, 0).multinomial(n, np.full(n, 1 / n), size=1000)
+    return errors @ counts.T / n
+
+
+def interval(resampled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The 95 % percentile interval over the last axis: low, high."""
+    return np.quantile(resampled, 0.025, axis=-1), np.quantile(resampled, 0.975, axis=-1)
+
+
+def bootstrap_mean(errors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The 95 % interval of the mean of errors (…, B) over prompts: low, high, each (…)."""
+    return interval(resampled_means(errors))
+
+
+def bootstrap_ratio(
+    errors: np.ndarray, others: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """mean of errors / mean of others, both (…, B) on the same prompts, and its 95 % interval.
+
+    Ratio, low, high, each (…). Paired: a resample draws the same prompts for both.
+    """
+    ratio = errors.mean(axis=-1) / others.mean(axis=-1)
+    return ratio, *interval(resampled_means(errors) / resampled_means(others))
 
 
 def errors_table(

@@ -149,6 +149,19 @@ def query_shares(run: records.Run) -> pd.DataFrame:
     return _once(run, "shares.csv", ["variant", "share"], share)
 
 
+def prompt_errors(run: records.Run) -> pd.DataFrame:
+    """Rows (variant, prompt, error), the target error of each full prompt: read, or recorded."""
+    columns = ["variant", "prompt", "error"]
+
+    def of_each_prompt(model: LoopedTransformer) -> pd.DataFrame:
+        prompts = sampler.evaluation_prompts(run.config)
+        ((errors,),) = evaluation.target_errors(model, prompts, [run.config.n_examples])
+        rows = [(model.variants[0].name, prompt, error) for prompt, error in enumerate(errors)]
+        return pd.DataFrame(rows, columns=columns)
+
+    return _once(run, "prompt_errors.csv", columns, of_each_prompt)
+
+
 def planted_answers(run: records.Run) -> pd.DataFrame:
     """Rows (variant, before, true, planted), evaluation.planted_errors at the middle example.
 

@@ -160,9 +160,7 @@ device: str = "cpu"  # where to train, cpu or cuda / где обучать, cpu 
 out: str = "."  # folder of data/, from the project's root / папка, где лежит data/
 
 # %%
-given = notebook_parameters(globals())
-given.pop("out", None)
-config = Config(ablation="1_position_and_mask", **given)
+config = Config(ablation="1_position_and_mask", **notebook_parameters(globals()))
 variants = list(config.variants)
 
 # %% [markdown] tags=["ru"]
@@ -730,6 +728,43 @@ if len(orders) > 1:
         seeds=len(common),
         averaged={language: listed(averaged, language) for language in report.LANGUAGES},
     )
+
+# %% [markdown] tags=["ru"]
+# ### Парами на одних и тех же промптах
+#
+# Пункты 3 и 6 сравнивают варианты с маской: LPE + CM с SPE + CM, а SPE + CM с CM. Обе ошибки отношения
+# измерены на одних и тех же промптах, поэтому и бутстрэп здесь парный: промпты выбираются с возвращением,
+# и каждая выборка даёт своё отношение средних ошибок. Интервал (95 %) говорит, насколько точно известно
+# отношение для весов *одного запуска*. Насколько расходятся между собой запуски, видно по строкам таблицы;
+# вердикты ниже учитывают только это.
+
+# %% [markdown] tags=["en"]
+# ### In pairs, on the same prompts
+#
+# Claims 3 and 6 compare variants with the mask: LPE + CM with SPE + CM, and SPE + CM with CM. Both errors
+# of a ratio were measured on the same prompts, so the bootstrap is paired too: prompts are drawn with
+# replacement, and every draw gives a ratio of mean errors of its own. The 95% interval tells how precisely
+# the ratio is known for the weights of *one run*. How far runs differ from each other is seen from row to
+# row; the verdicts below go by that alone.
+
+# %%
+single = {
+    (run.config.b, run.config.seed): generalisation.prompt_errors(run).pivot(
+        index="prompt", columns="variant", values="error"
+    )
+    for run in runs
+}
+rows = [
+    (f"E({one}) / E({other})", *pair, *evaluation.bootstrap_ratio(*own[[one, other]].values.T))
+    for one, other in [("LPE + CM", "SPE + CM"), ("SPE + CM", "CM")]
+    for pair, own in single.items()
+]
+columns = ["quantity", "b", "seed", "ratio", "low", "high"]
+report.table(
+    pd.DataFrame(rows, columns=columns),
+    ru=dict(zip(columns, ["величина", "b", "зерно", "отношение", "от", "до"])),
+    en=dict(zip(columns, ["quantity", "b", "seed", "ratio", "from", "to"])),
+)
 
 # %% [markdown] tags=["ru"]
 # ## Вердикты

@@ -111,7 +111,6 @@ out: str = "."  # folder of data/, from the project's root / папка, где 
 
 # %%
 given = notebook_parameters(globals())
-given.pop("out", None)
 config = Config(**given)
 n, six = config.n_examples, list(config.variants)
 
@@ -372,7 +371,7 @@ report.table(
 # | пункт | что измеряем в каждом запуске | подтверждено, если |
 # |---|---|---|
 # | 9 | рост $E(2n) / E(n)$ у вариантов с маской; у LPE — с каждым из двух продолжений таблицы | больше 1 |
-# | 9 | прибавка $E(2n) - E(n)$ у LPE + CM с каждым из продолжений минус такая же прибавка у CM и у SPE + CM | больше 0 |
+# | 9 | прибавка $\Delta E = E(2n) - E(n)$ у LPE + CM с каждым из продолжений минус $\Delta E$ у CM и у SPE + CM | больше 0 |
 # | A | отношение $E(2b) / E(b)$ у вариантов с маской | больше 1 |
 # | B | отношение $E(3x) / E$ у вариантов с маской | больше 1 |
 #
@@ -390,7 +389,7 @@ report.table(
 # | point | what is measured in every run | confirmed if |
 # |---|---|---|
 # | 9 | the growth $E(2n) / E(n)$ of the variants with the mask; LPE’s with each of the two continuations of its table | above 1 |
-# | 9 | the increase $E(2n) - E(n)$ of LPE + CM with each of the continuations minus that of CM and of SPE + CM | above 0 |
+# | 9 | the increase $\Delta E = E(2n) - E(n)$ of LPE + CM with each of the continuations minus $\Delta E$ of CM and of SPE + CM | above 0 |
 # | A | the ratio $E(2b) / E(b)$ of the variants with the mask | above 1 |
 # | B | the ratio $E(3x) / E$ of the variants with the mask | above 1 |
 #
@@ -443,7 +442,7 @@ for way in ways:
     claims.append(claim("9", f"{name}: E(2n) / E(n)", growth("LPE + CM", way), above=1))
     for other in ("CM", "SPE + CM"):
         more = increase("LPE + CM", way) - increase(other)
-        claims.append(claim("9", f"{name} − {other}", more, geometric=False, above=0))
+        claims.append(claim("9", f"ΔE({name}) − ΔE({other})", more, geometric=False, above=0))
 for v in masked:
     claims.append(claim("A", f"{v}: E(2b) / E(b)", unseen(more_loops(v)), above=1))
     claims.append(claim("B", f"{v}: E(3x) / E", unseen(shift(v, "3 x")), above=1))

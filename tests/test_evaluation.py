@@ -204,6 +204,26 @@ def test_bootstrap_is_the_same_every_time_and_keeps_shapes_and_pairs():
     np.testing.assert_allclose(evaluation.bootstrap_mean(samples + 5)[0], low + 5)
 
 
+def test_the_bootstrap_of_a_ratio_is_paired():
+    """Errors that differ by a factor on every prompt have that ratio, with no doubt about it."""
+    errors = np.random.default_rng(0).chisquare(1, 200)
+    assert evaluation.bootstrap_ratio(3 * errors, errors) == pytest.approx((3, 3, 3))
+    others = 2 * errors * np.random.default_rng(1).uniform(0.5, 1.5, 200)
+    value, low, high = evaluation.bootstrap_ratio(errors, others)
+    assert value == pytest.approx(errors.mean() / others.mean()) and low < value < high
+    unpaired = evaluation.bootstrap_ratio(errors, others[::-1])
+    assert high - low < 0.6 * (unpaired[2] - unpaired[1])
+
+
+def test_the_bootstrap_of_a_ratio_covers_it_about_as_often_as_it_says():
+    """300 pairs of dependent samples whose true ratio is 0.5."""
+    rng = np.random.default_rng(2)
+    common = rng.chisquare(1, (300, 300))
+    errors, others = common * rng.uniform(0, 1, (300, 300)), common * rng.uniform(0, 2, (300, 300))
+    _, low, high = evaluation.bootstrap_ratio(errors, others)
+    assert 0.90 <= ((low < 0.5) & (high > 0.5)).mean() <= 0.98
+
+
 def test_a_diverged_variant_leaves_the_others_intervals_alone():
     """nan where the error is nan, numbers elsewhere."""
     samples = np.random.default_rng(0).normal(0, 1, (3, 40))

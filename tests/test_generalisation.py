@@ -131,6 +131,18 @@ def test_the_querys_shares_are_kept_beside_the_run(tiny, tmp_path, monkeypatch):
     pd.testing.assert_frame_equal(generalisation.query_shares(run), first)
 
 
+def test_the_errors_of_single_prompts_average_to_the_recorded_error(tiny, tmp_path, monkeypatch):
+    """And are kept beside the run, as the shares are."""
+    run = training.run(tiny(), str(tmp_path))
+    first = generalisation.prompt_errors(run)
+    full = run.errors[run.errors.k == run.config.n_examples].set_index("variant").error
+    assert set(first.prompt) == set(range(run.config.evaluation_prompts))
+    means = first.groupby("variant").error.mean()
+    assert dict(means) == pytest.approx(dict(full), rel=1e-5)
+    monkeypatch.setattr(training, "recorded_model", None)
+    pd.testing.assert_frame_equal(generalisation.prompt_errors(run), first)
+
+
 def test_a_planted_answer_tells_which_runs_copy(tiny, tmp_path, monkeypatch):
     """Who copies predicts the planted answer; “always zero” does not."""
     run = training.run(tiny(), str(tmp_path))
