@@ -72,7 +72,7 @@ def commit() -> str | None:
 
 
 def provenance(
-    config: Config,
+    variant_steps: int,
     seconds: float,
     commit: str | None,
     diverged: dict[str, int],
@@ -80,16 +80,17 @@ def provenance(
 ) -> dict:
     """What made the run: libraries, commit, SLURM job, wall time, speed; variants that diverged,
     by step; variants that were taken over from another ablation, by run.
+
+    variant_steps were taken in those seconds: fewer than planned where a stack diverged and ended.
     """
     modules = {"torch": torch, "numpy": numpy, "pandas": pd, "safetensors": safetensors}
     versions = {name: module.__version__ for name, module in modules.items()}
-    steps = (len(config.variants) - len(taken_over)) * config.steps
     return {
         "libraries": {"python": platform.python_version(), **versions},
         "commit": commit,
         "slurm_job_id": os.environ.get("SLURM_JOB_ID"),  # of the job that recorded it
         "wall_seconds": round(seconds, 1),
-        "variant_steps_per_second": round(steps / seconds, 2) if seconds else 0.0,
+        "variant_steps_per_second": round(variant_steps / seconds, 2) if seconds else 0.0,
         "diverged": diverged,
         "taken_over": taken_over,
     }

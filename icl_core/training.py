@@ -76,7 +76,7 @@ def _train_and_record(
         out,
         config,
         records.provenance(
-            config,
+            sum(len(stack) * state.step for stack, state in zip(stacks, trained)),
             sum(state.seconds for state in trained),
             trained[0].commit if trained else records.commit(),
             {name: parts[name].diverged for name in config.variants if parts[name].diverged},

@@ -41,7 +41,7 @@ def write(tmp_path, perturbed):
         curves = pd.DataFrame(rows, columns=records.COLUMNS["curves.csv"])
         leak = pd.DataFrame([(config.variants[-1], 10, 1, 1, 2, 0.25)], columns=LEAK)
         tables = {"curves.csv": curves, "errors.csv": errors, "leak.csv": leak}
-        made_by = records.provenance(config, 2.0, None, diverged or {}, {})
+        made_by = records.provenance(80, 2.0, None, diverged or {}, {})
         return write_run(str(tmp_path), config, made_by, tables, model.state_dict())
 
     return write
@@ -67,7 +67,7 @@ def test_a_run_comes_back_as_it_was_written(tiny, tmp_path, perturbed, write):
     assert list(run.curves.step) == [10, 20, 30, 40] * 2
     assert list(run.curves.variant) == ["CM"] * 4 + ["LPE"] * 4
     np.testing.assert_allclose(run.curves.training_loss, 1 / run.curves.step, rtol=1e-8)
-    assert run.provenance["variant_steps_per_second"] == 2 * 40 / 2.0
+    assert run.provenance["variant_steps_per_second"] == 80 / 2.0
 
 
 def test_the_variant_called_none_is_not_read_as_a_missing_value(tiny, write):
@@ -125,7 +125,7 @@ def test_a_diverged_run_can_be_written_and_read(tiny, tmp_path, write, perturbed
     made = write(config)
     errors = made.errors.assign(error=math.nan, low=math.inf)
     shutil.rmtree(made.folder)
-    made_by = records.provenance(config, 2.0, "abc", {"CM": 20}, {})
+    made_by = records.provenance(80, 2.0, "abc", {"CM": 20}, {})
     weights = {
         name: torch.full_like(w, math.nan) for name, w in perturbed(config).state_dict().items()
     }

@@ -4,6 +4,7 @@ import itertools
 import math
 import random
 import shutil
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -331,7 +332,10 @@ def test_a_run_whose_every_variant_diverges_is_recorded_too(tiny, tmp_path, monk
     """A result to report like any other, however soon it comes."""
     monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 30)
     poison(monkeypatch, "CM", "LPE")
+    provenance = mock.Mock(wraps=records.provenance)
+    monkeypatch.setattr(records, "provenance", provenance)
     recorded = run(tiny(), str(tmp_path))
+    assert provenance.call_args.args[0] == 2 * 20  # variant-steps: the speed is of those taken
     assert recorded.provenance["diverged"] == {"CM": 20, "LPE": 20}
     assert recorded.errors.error.isna().all() and list(recorded.curves.step) == [10, 20, 10, 20]
 
