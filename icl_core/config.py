@@ -88,15 +88,15 @@ ABLATIONS = {
         *("SPE + CM (small read-in)", "LPE + CM (small read-in)", "CM (small read-in)"),
         *("SPE (small read-in)", "LPE (small read-in)"),
     ),
-    "5_first_iteration": (
-        *("SPE + CM", "LPE + CM", "SPE", "LPE"),
-        *("SPE + CM (first iteration)", "LPE + CM (first iteration)"),
-        *("SPE (first iteration)", "LPE (first iteration)"),
-    ),
     "6_function_classes": SIX,
     "7_hidden_answers": (
         *("SPE + CM", "LPE + CM", "SPE", "LPE"),
         *("SPE + CM (hidden)", "LPE + CM (hidden)", "SPE (hidden)", "LPE (hidden)"),
+    ),
+    "8_loop": (
+        *("CM", "SPE + CM", "LPE + CM", "TPE + CM"),
+        *("SPE + CM (first iteration)", "LPE + CM (first iteration)"),
+        *("SPE (all, random k)", "SPE (random k)", "LPE + CM (random k)"),
     ),
 }
 # Function classes are tried on a smaller scale.

@@ -732,20 +732,20 @@ if len(orders) > 1:
 # %% [markdown] tags=["ru"]
 # ### Парами на одних и тех же промптах
 #
-# Пункты 3 и 6 сравнивают варианты с маской: LPE + CM с SPE + CM, а SPE + CM с CM. Обе ошибки отношения
-# измерены на одних и тех же промптах, поэтому и бутстрэп здесь парный: промпты выбираются с возвращением,
-# и каждая выборка даёт своё отношение средних ошибок. Интервал (95 %) говорит, насколько точно известно
-# отношение для весов *одного запуска*. Насколько расходятся между собой запуски, видно по строкам таблицы;
-# вердикты ниже учитывают только это.
+# Пункты 3 и 6 — о вариантах с маской: LPE + CM против SPE + CM и SPE + CM против CM. Их ошибки $E$ в целевой
+# задаче при полном промпте измерены на одних и тех же промптах, поэтому и бутстрэп здесь парный: промпты
+# выбираются с возвращением, и каждая выборка даёт своё отношение средних ошибок. Интервал (95 %) говорит,
+# насколько точно известно отношение для весов *одного запуска*. Насколько расходятся между собой запуски,
+# видно по строкам таблицы; вердикты ниже учитывают только это.
 
 # %% [markdown] tags=["en"]
 # ### In pairs, on the same prompts
 #
-# Claims 3 and 6 compare variants with the mask: LPE + CM with SPE + CM, and SPE + CM with CM. Both errors
-# of a ratio were measured on the same prompts, so the bootstrap is paired too: prompts are drawn with
-# replacement, and every draw gives a ratio of mean errors of its own. The 95% interval tells how precisely
-# the ratio is known for the weights of *one run*. How far runs differ from each other is seen from row to
-# row; the verdicts below go by that alone.
+# Points 3 and 6 are about variants with the mask: LPE + CM against SPE + CM, and SPE + CM against CM. Their
+# target errors $E$ with the full prompt were measured on the same prompts, so the bootstrap is paired too:
+# prompts are drawn with replacement, and every draw gives a ratio of mean errors of its own. The 95%
+# interval tells how precisely the ratio is known for the weights of *one run*. How far runs differ from each
+# other is seen from row to row; the verdicts below go by that alone.
 
 # %%
 single = {

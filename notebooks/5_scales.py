@@ -30,9 +30,6 @@
 # - **(small read-in)**: начальные веса входного слоя — нормально распределённые случайные числа со
 #   стандартным отклонением 0,02, а не принятые в PyTorch, и потому токены в начале обучения во много раз
 #   меньше по норме.
-#
-# При $b > 1$ есть ещё один вопрос: обычно кодирование прибавляется на каждой итерации цикла. В вариантах
-# **(first iteration)** оно прибавляется только на первой.
 
 # %% [markdown] tags=["en"]
 # ## The question
@@ -45,9 +42,6 @@
 # - **LPE large**: a learned table that equals SPE’s at the start of training;
 # - **(small read-in)**: the read-in’s initial weights are normal random numbers with a standard deviation
 #   of 0.02 instead of PyTorch’s default, so tokens are many times shorter at the start of training.
-#
-# With $b > 1$ there is one more question: the encoding is normally added in every loop iteration. In the
-# variants **(first iteration)** it is added in the first one only.
 
 # %% [markdown] tags=["ru"]
 # ## Гипотезы
@@ -59,8 +53,6 @@
 # - **B**: с маской LPE, которое начинает с таблицы SPE, хуже обычного LPE.
 # - **C**: и при равных масштабах LPE с маской лучше SPE с маской: дело не только в масштабе.
 # - **D**: с малыми начальными весами входного слоя каждый вариант лучше, чем с обычными.
-# - **E**: при $b > 1$ прибавлять кодирование только на первой итерации цикла хуже, чем на каждой.
-#   В полной сетке таких запусков пока нет, и вердикт по E появится, только если их сделать.
 
 # %% [markdown] tags=["en"]
 # ## Hypotheses
@@ -73,8 +65,6 @@
 # - **C**: even at equal initial scales LPE with the mask beats SPE with the mask: scale is not the whole
 #   story.
 # - **D**: with small initial read-in weights every variant is better than with the usual ones.
-# - **E**: with $b > 1$ adding the encoding in the first loop iteration only is worse than in every one. The
-#   full grid has no such run yet, so E gets a verdict only where one is made.
 
 # %% [markdown] tags=["ru"]
 # ## Параметры
@@ -120,8 +110,7 @@ device: str = "cpu"  # where to train, cpu or cuda / где обучать, cpu 
 out: str = "."  # folder of data/, from the project's root / папка, где лежит data/
 
 # %%
-given = notebook_parameters(globals())
-config = Config(ablation="5_scales", **given)
+config = Config(ablation="5_scales", **notebook_parameters(globals()))
 variants = list(config.variants)
 usual = [name for name in variants if "small" not in name and "large" not in name]
 
@@ -166,17 +155,6 @@ report.table(
 run = training.run(config, out)
 run_curves = records.tidy([run], "curves")
 report.tell_run(run)
-
-# %% [markdown] tags=["ru"]
-# При $b > 1$ обучаются ещё и варианты, в которых кодирование прибавляется только на первой итерации.
-
-# %% [markdown] tags=["en"]
-# With $b > 1$ the variants that add the encoding in the first iteration only are trained too.
-
-# %%
-once = Config(ablation="5_first_iteration", **given)
-if config.b > 1:
-    training.run(once, out)
 
 # %%
 prompts = sampler.evaluation_prompts(config)
@@ -251,7 +229,6 @@ by_b = report.means_by_b(
 # | B | отношение $E$ у LPE large + CM к $E$ у LPE + CM | больше 1 |
 # | C | отношение $E$ у LPE + CM к $E$ у SPE small + CM и $E$ у LPE large + CM к $E$ у SPE + CM | меньше 1 |
 # | D | отношение $E$ с (small read-in) к $E$ того же варианта без этой пометки, для каждого обычного варианта | меньше 1 |
-# | E | SPE + CM и LPE + CM: отношение $E$ с (first iteration) к $E$ того же варианта без этой пометки, $b > 1$ | больше 1 |
 
 # %% [markdown] tags=["en"]
 # ## Verdicts
@@ -265,12 +242,11 @@ by_b = report.means_by_b(
 # | B | $E$ of LPE large + CM divided by $E$ of LPE + CM | above 1 |
 # | C | $E$ of LPE + CM divided by $E$ of SPE small + CM, and $E$ of LPE large + CM by $E$ of SPE + CM | below 1 |
 # | D | $E$ with (small read-in) divided by $E$ without it, for each usual variant | below 1 |
-# | E | SPE + CM and LPE + CM: $E$ with (first iteration) divided by $E$ without it, $b > 1$ | above 1 |
 
 
 # %%
-def fall(numerator, denominator, rows=full):
-    return per_run(rows, numerator, "error") / per_run(rows, denominator, "error")
+def fall(numerator, denominator):
+    return per_run(full, numerator, "error") / per_run(full, denominator, "error")
 
 
 small, large = "SPE small + CM", "LPE large + CM"
@@ -283,15 +259,6 @@ claims = [
 for name in usual:
     own = f"{name} (small read-in)"
     claims.append(claim("D", f"E({own}) / E({name})", fall(own, name), below=1))
-
-# %%
-looped = records.recorded_runs(out, once)
-if looped:
-    rows = records.tidy(looped, "errors")
-    rows = rows[rows.k == config.n_examples]
-    for name in ("SPE + CM", "LPE + CM"):
-        own = f"{name} (first iteration)"
-        claims.append(claim("E", f"E({own}) / E({name})", fall(own, name, rows), above=1))
 results = pd.DataFrame(claims)
 
 # %%
@@ -311,10 +278,6 @@ statements = {
     "D": (
         "С малыми начальными весами входного слоя каждый вариант лучше, чем с обычными",
         "With small initial read-in weights every variant is better than with the usual ones",
-    ),
-    "E": (
-        "Прибавлять кодирование только на первой итерации цикла хуже, чем на каждой",
-        "Adding the encoding in the first loop iteration only is worse than in every one",
     ),
 }
 report.verdicts(results, statements)
