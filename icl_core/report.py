@@ -153,11 +153,11 @@ def tell_run(run: records.Run) -> None:
     taken = [f"{name} ({origin})" for name, origin in made.get("taken_over", {}).items()]
     say(
         ru="Запуск: $b$ = {b}, зерно {seed}, класс функций {of}, шагов: {steps}. Обучение "
-        "заняло {hours} ч на устройстве {device}; шагов в секунду у всех вариантов вместе: "
-        "{speed}. Варианты, взятые из других запусков: {taken}. Варианты, у которых обучение "
-        "разошлось: {diverged}.",
+        "заняло {hours} ч на устройстве {device}; шагов в секунду, если сложить шаги всех "
+        "вариантов: {speed}. Варианты, взятые из других запусков: {taken}. Варианты, у которых "
+        "обучение разошлось: {diverged}.",
         en="The run: $b$ = {b}, seed {seed}, function class {of}, steps: {steps}. Training took "
-        "{hours} h on {device}; steps per second of all variants together: {speed}. Variants "
+        "{hours} h on {device}; steps per second, counting each variant’s: {speed}. Variants "
         "taken from other runs: {taken}. Variants that diverged: {diverged}.",
         b=run.config.b,
         seed=run.config.seed,

@@ -198,11 +198,11 @@ numbers |= {
 
 # %%
 report.say(
-    ru="**Ответ** при $b$ = {b} ($b$ — число итераций цикла). Ошибка — это квадрат ошибки ответа на запрос, "
-    "делённый на размерность $d$; у предсказания «всегда ноль» она {zero}, у усреднения произведений $x_i y_i$ — "
+    ru="**Ответ** при $b$ = {b} ($b$ — число итераций цикла). Ошибка в целевой задаче — это средний квадрат ошибки "
+    "предсказания $y_q$, делённый на размерность $d$; у предсказания «всегда ноль» она {zero}, у усреднения произведений $x_i y_i$ — "
     "{averaging}, у метода наименьших квадратов — 0.",
-    en="**The answer** at $b$ = {b} ($b$ is the number of loop iterations). The error is the squared error of the "
-    "answer to the query, divided by the dimension $d$; the prediction “always zero” has {zero}, averaging the "
+    en="**The answer** at $b$ = {b} ($b$ is the number of loop iterations). The target error is the mean squared "
+    "error of the prediction of $y_q$, divided by the dimension $d$; the prediction “always zero” has {zero}, averaging the "
     "products $x_i y_i$ {averaging}, least squares 0.",
     role="headline",
     b=main_b,
@@ -213,24 +213,25 @@ report.say(
 report.say(
     ru="1. Средняя ошибка с кодированием и маской — от {both} ({both_name}) до {both_last} ({both_last_name}); только "
     "с маской — {cm}; только с кодированием — от {alone} ({alone_name}) до {alone_last} ({alone_last_name}); без "
-    "того и другого — {none}. Маска уменьшает ошибку у {masked}; не решено: {masked_open}. К маске стоит добавить "
-    "{helped}; не решено: {helped_open}.\n"
-    "2. Меньше всего ошибка у {best}. Из тех, кто при всех зёрнах точнее усреднения, по этим зёрнам "
-    "нельзя сказать, что хуже него: {good}.\n"
-    "3. Без маски модель видит ответ $y_i$, который учится предсказывать, и может его списать. Из таких вариантов "
-    "(их {count}) списывают (в скобках — число зёрен): {copiers}; ошибка на запросе хотя бы вдвое меньше, чем у "
-    "«всегда ноль»: {solvers}. Число зёрен, при которых ошибка SPE так же мала и на промпте, который на один пример "
-    "короче, чем при обучении: {short}; если обучать его на промптах случайной длины: {random}.",
+    "того и другого — {none}. Маска уменьшает ошибку у {masked}; не решено: {masked_open}. С маской "
+    "уменьшают ошибку и кодирования: {helped}; не решено: {helped_open}.\n"
+    "2. Меньше всего ошибка у {best}. Варианты, которые при всех зёрнах точнее усреднения и про которые по этим "
+    "зёрнам нельзя сказать, что они хуже, чем {best}: {good}.\n"
+    "3. Без маски модель видит ответ $y_i$, который учится предсказывать, и может его списать. Вариантов без маски: "
+    "{count}; из них списывают (в скобках — при скольких зёрнах из скольких): {copiers}; ошибка на запросе хотя бы "
+    "вдвое меньше, чем у «всегда ноль»: {solvers}. Число зёрен, при которых ошибка SPE так же мала и на промпте, "
+    "который на один пример короче, чем при обучении: {short}; у SPE, обученного на промптах случайной длины: "
+    "{random}.",
     en="1. The mean error with an encoding and the mask is {both} ({both_name}) to {both_last} ({both_last_name}); "
     "with the mask alone, {cm}; with an encoding alone, {alone} ({alone_name}) to {alone_last} "
     "({alone_last_name}); with neither, {none}. The mask lowers the error of {masked}; undecided: "
-    "{masked_open}. Worth adding to the mask: {helped}; undecided: {helped_open}.\n"
+    "{masked_open}. With the mask these encodings lower it too: {helped}; undecided: {helped_open}.\n"
     "2. The lowest mean error is that of {best}. Not shown to be worse than this one, among the variants "
     "that beat averaging with every seed: {good}.\n"
-    "3. Without a mask a model sees the answer $y_i$ that it is trained to predict, and can copy it. Of such "
-    "variants (there are {count}) these copy (in brackets: the number of seeds): {copiers}; these at least halve "
-    "the error of “always zero” at the query: {solvers}. Seeds in which SPE does so too with a "
-    "prompt one example shorter than in training: {short}; if it was trained on prompts of random length: {random}.",
+    "3. Without a mask a model sees the answer $y_i$ that it is trained to predict, and can copy it. Variants "
+    "without a mask: {count}; of them these copy (in brackets: with how many seeds of how many): {copiers}; these at "
+    "least halve the error of “always zero” at the query: {solvers}. Seeds with which SPE halves it also on a "
+    "prompt one example shorter than in training: {short}; SPE trained on prompts of random length: {random}.",
     role="headline",
     **numbers,
 )
@@ -288,26 +289,36 @@ falls = falls.groupby("variant").apply(
     )
 )
 
+
+def falling(language):
+    """The variants that were still learning, with the part of their error that they lost."""
+    percent = {"ru": "на {:.0f} %", "en": "{:.0f}%"}[language]
+    found = [f"{v} ({percent.format(100 - 100 * falls[v])})" for v in means.index if falls[v] < 0.9]
+    return ", ".join(found) or report.NONE[language]
+
+
 # %%
 report.say(
     ru="**Насколько это надёжно.** Лучший вариант выбран по этим же запускам, так что его преимущество, скорее "
     "всего, завышено; «нельзя сказать, что хуже» не значит «так же хорош». Зёрен: {seeds}; зерно "
-    "задаёт начальные веса и батчи. Средние — геометрические; в квадратных скобках — 95-процентный доверительный "
-    "интервал по зёрнам, при одном и том же наборе из {prompts} промптов. Варианты, у которых ошибка от зерна к зерну "
+    "задаёт начальные веса и батчи. Средние — геометрические; интервалы, по которым сделаны выводы, — "
+    "95-процентные доверительные, по зёрнам, при одном и том же наборе из {prompts} промптов. Варианты, у которых ошибка от зерна к зерну "
     "меняется больше чем впятеро: {spread}; для них среднее не описывает ни одного запуска, а интервал лишь "
     "приблизителен. Число шагов ({steps}), $d$ и скорость обучения не подбирались; за последнюю пятую часть "
-    "обучения ошибка ещё упала больше чем на 10 % у вариантов: {falling}.",
+    "обучения ошибка ещё упала больше чем на 10 % у вариантов: {falling}; при большем числе шагов их порядок может "
+    "измениться.",
     en="**How reliable this is.** The best variant was picked on these same runs, so its lead is probably "
     "overstated, and “not shown to be worse” does not mean equal. Seeds: {seeds}; a seed sets the initial weights "
-    "and the batches. Means are geometric; square brackets hold a 95% confidence interval over seeds, on one fixed set of {prompts} "
+    "and the batches. Means are geometric; the conclusions rest on 95% confidence intervals over seeds, on one fixed set of {prompts} "
     "prompts. Variants whose error varies more than fivefold between seeds: {spread}; for them the mean describes "
     "no run and the interval is only a rough one. The number of steps ({steps}), $d$ and the learning rate were "
-    "not tuned; in the last fifth of the training the error still fell by more than 10% for {falling}.",
+    "not tuned; in the last fifth of the training the error still fell by more than 10% for {falling}; with more "
+    "steps their order may change.",
     role="headline",
     seeds=int(seeds.max()),
     prompts=config.evaluation_prompts,
     spread=", ".join(name for name in means.index if spread[name] > 5) or report.NONE,
-    falling=", ".join(name for name in means.index if falls[name] < 0.9) or report.NONE,
+    falling={language: falling(language) for language in report.LANGUAGES},
     steps=config.steps,
 )
 
@@ -315,10 +326,10 @@ report.say(
 report.say(
     ru="Проверено утверждений: {tested}. Подтверждено: {confirmed}; не подтверждено (данные говорят против): "
     "{refuted}; открыто: {open}, из них таких, где зёрен пока меньше трёх: {few}. Несколько правил изменены "
-    "после первых запусков; в главах сказано, какие.{loops}",
+    "после первых запусков; в главах сказано, какие. Мерка «точнее усреднения» тоже выбрана после запусков.{loops}",
     en="Claims tested: {tested}. Confirmed: {confirmed}; not confirmed (the data speak against them): {refuted}; "
     "open: {open}, of which with fewer than three seeds so far: {few}. Some rules were changed after the first "
-    "runs; the chapters say which.{loops}",
+    "runs; the chapters say which. The yardstick “beats averaging” was chosen after the runs as well.{loops}",
     role="headline",
     tested=len(statuses),
     confirmed=statuses.count("confirmed"),
@@ -330,16 +341,16 @@ report.say(
 
 # %%
 without = {
-    "ru": ", меньше, чем при других $b$, поэтому в вердиктах их нет",
-    "en": ", fewer than at another $b$, so they have no part in the verdicts",
+    "ru": f", меньше, чем при $b$ = {main_b}, поэтому в вердиктах эти запуски не участвуют",
+    "en": f", fewer than at $b$ = {main_b}, so these runs have no part in the verdicts",
 }
 for b in sorted(set(full.b) - {main_b}):
     count = full[full.b == b].seed.nunique()
     report.say(
-        ru="**Другое число итераций**, $b$ = {b}; зёрен: {count}{without}. Их ошибки, в скобках — ошибки при $b$ = "
-        "{main_b} с теми же зёрнами: {errors}.",
-        en="**Another number of iterations**, $b$ = {b}; seeds: {count}{without}. Their errors, in brackets those at $b$ = "
-        "{main_b} with the same seeds: {errors}.",
+        ru="**Другое число итераций**, $b$ = {b}; зёрен: {count}{without}. Ошибки вариантов, в скобках — их же ошибки "
+        "при $b$ = {main_b} с теми же зёрнами: {errors}.",
+        en="**Another number of iterations**, $b$ = {b}; seeds: {count}{without}. The variants’ errors, in brackets those "
+        "at $b$ = {main_b} with the same seeds: {errors}.",
         role="headline",
         b=b,
         count=count,
@@ -361,10 +372,12 @@ for b in sorted(set(full.b) - {main_b}):
 #
 # В таблице показана одна из величин, определивших вердикт, и что о ней утверждается. $E$ — ошибка в целевой
 # задаче, $E(0)$ — ошибка предсказания «всегда ноль», $L$ — функция потерь на обучении, $N$ — разброс между
-# запусками, $M$ — ошибка в целевой задаче, средняя по $k \ge n / 2$, $\rho$ — ранговая корреляция; $E(2n)$,
-# $E(2b)$ и $E(3x)$ — ошибка при вдвое большем числе примеров, вдвое большем числе итераций цикла и втрое
-# больших $x$. PM — префиксная маска; (query) — обучение на одном запросе, (random k) — то же при промптах
-# случайной длины.
+# запусками, $M$ — ошибка в целевой задаче, средняя по числу примеров $k$ от $n / 2$ до $n$ (столько их при
+# обучении), $\rho$ — ранговая корреляция; $E(2n)$, $E(2b)$ и $E(3x)$ — ошибка при вдвое большем числе
+# примеров, вдвое большем числе итераций цикла и втрое больших $x$. PM — префиксная маска; (query) — обучение
+# только на запросе, (random k) — то же при промптах случайной длины, (hidden) — обучение на скрытых ответах.
+# Контроль — вариант с маской, обученный с той же функцией потерь: списывать ему неоткуда. SPE small, LPE
+# large и (small read-in) — другие начальные масштабы; linear, sparse, network и tree — классы функций.
 
 # %% [markdown] tags=["en"]
 # ## Claims and verdicts
@@ -379,10 +392,13 @@ for b in sorted(set(full.b) - {main_b}):
 #
 # Shown here is one of the quantities that decided the verdict, and what is claimed of it. $E$ is a
 # variant’s target error, $E(0)$ that of the prediction “always zero”, $L$ the training loss, $N$ how far
-# runs stray from each other, $M$ the target error averaged over $k \ge n / 2$, $\rho$ a rank correlation;
-# $E(2n)$, $E(2b)$ and $E(3x)$ are the error with twice the examples, twice the loop iterations and $x$ three
-# times as large. PM is the prefix mask; (query) is training on the query alone, (random k) the same with
-# prompts of random length.
+# runs stray from each other, $M$ the target error averaged over numbers of examples $k$ from $n / 2$ to $n$
+# (their number in training), $\rho$ a rank correlation; $E(2n)$, $E(2b)$ and $E(3x)$ are the error
+# with twice the examples, twice the loop iterations and $x$ three times as large. PM is the prefix mask;
+# (query) is training on the query alone, (random k) the same with prompts of random length, (hidden) training
+# on hidden answers. The control is a variant with the mask trained with the same loss: it has nothing to copy.
+# SPE small, LPE large and (small read-in) are other initial scales; linear, sparse, network and tree are
+# function classes.
 
 
 # %%
@@ -478,33 +494,33 @@ numbers |= {
 # %%
 report.say(
     ru="1. **Что брать.** Один из вариантов, которые при всех зёрнах точнее усреднения произведений и про "
-    "которые по этим зёрнам нельзя сказать, что они хуже лучшего (рядом — отношение ошибки к его ошибке и "
-    "интервал): {ratios}. Без дополнительных параметров: {free}.\n"
+    "которые по этим зёрнам нельзя сказать, что они хуже лучшего (рядом — отношение ошибки к ошибке лучшего "
+    "и интервал): {ratios}. Без дополнительных параметров: {free}.\n"
     "2. **Маска.** Она делает три вещи сразу: не даёт токену $x_i$ увидеть свой ответ $y_i$, нарушает симметрию "
-    "между токенами и заставляет модель учиться при любом числе примеров. Из вариантов без маски (их {count}) "
+    "между токенами и заставляет модель учиться при любом числе примеров. Вариантов без маски: {count}; из них "
     "списывают: {copiers}; хотя бы вдвое точнее, чем «всегда ноль»: {solvers}. Если вариант "
     "не списывает и всё же не решает задачу, дело не в утечке.",
     en="1. **What to take.** One of the variants that beat averaging with every seed and are not shown to be "
     "worse than the best (beside them the ratio of the error to its error, with "
     "the interval): {ratios}. Without additional parameters: {free}.\n"
     "2. **The mask** does three things at once: it keeps the token $x_i$ from seeing its own answer $y_i$, it "
-    "breaks the symmetry between tokens, and it makes the model learn at every number of examples. Of the "
-    "variants without it (there are {count}) these copy: {copiers}; these at least halve the error of “always "
+    "breaks the symmetry between tokens, and it makes the model learn at every number of examples. Variants "
+    "without it: {count}; of them these copy: {copiers}; these at least halve the error of “always "
     "zero”: {solvers}. Where a variant does not copy and still does not solve the task, copying is not the reason.",
     **numbers,
 )
 
 # %%
 report.say(
-    ru="3. **Кодирование.** Отношение ошибки одной маски к ошибке с кодированием и маской — от {least} "
-    "({least_name}) до {gain} ({gain_name}); по этим зёрнам не решено, больше ли оно единицы: {helped_open}. "
-    "Если нет ни кодирования, ни маски, ничто не говорит модели, какой ответ относится к какому $x_i$.\n"
-    "4. **Функция потерь вместо маски.** У LPE без маски, обученного на одном запросе при промптах случайной "
+    ru="3. **Кодирование.** Отношение ошибки с одной только маской к ошибке с кодированием и маской — в среднем от "
+    "{least} ({least_name}) до {gain} ({gain_name}); по этим зёрнам не решено, больше ли оно единицы: {helped_open}. "
+    "Если нет ни кодирования, ни маски, модели не сообщают, какой ответ относится к какому $x_i$.\n"
+    "4. **Функция потерь вместо маски.** У LPE без маски, обученного только на запросе, при промптах случайной "
     "длины, отношение ошибки к ошибке предсказания «всегда ноль» равно {query}; у LPE + CM, которому списывать "
     "неоткуда, после такого же обучения — {control}.",
     en="3. **The encoding** divides the error of the mask alone on average by {least} ({least_name}) to {gain} "
-    "({gain_name}); undecided by these seeds: {helped_open}. With neither an encoding nor a mask nothing tells the "
-    "model which answer belongs to which $x_i$.\n"
+    "({gain_name}); undecided by these seeds: {helped_open}. With neither an encoding nor a mask the model is not "
+    "told which answer belongs to which $x_i$.\n"
     "4. **A loss in place of the mask.** LPE without a mask, trained on the query alone with prompts of random "
     "length, has an error whose ratio to that of the prediction “always zero” is {query}; for LPE + CM, which has "
     "nothing to copy, it is {control} after the same training.",

@@ -62,12 +62,14 @@
 # %% [markdown] tags=["ru"]
 # ## Гипотезы
 #
-# Записаны до запусков.
+# Записаны до запусков с новыми вариантами; первый запуск первого ноутбука ($b = 1$, зерно 0) уже был, а когда
+# записана гипотеза D — уже все три.
 #
 # - **11** (автор): с каузальной маской TPE может оказаться лучше всех остальных кодирований.
 # - **A** (наша): без маски TPE задачу не решит. Такая модель различает токены $x$ (как и токены $y$)
-#   только по содержимому, а потому не может узнать, какой ответ к каким координатам относится. По той же причине она не знает, какой ответ списать: утечки ответов не будет. Это почти
-#   следует из симметрии, так что проверяем мы здесь скорее собственный код.
+#   только по содержимому, и её предсказание не зависит от того, какой ответ стоит рядом с какими
+#   координатами. Чтобы найти $w$, ей пришлось бы сопоставить два набора самой; без шума это возможно, но
+#   трудно. По той же причине она не знает, какой ответ списать: утечки ответов не будет.
 # - **B** (наша): pair и pair + TPE без маски, напротив, будут списывать: строка примера у $x_i$ и $y_i$
 #   одна и та же. Функция потерь на обучении окажется мала, а ошибка в целевой задаче велика.
 # - **C** (наша): с маской и RoPE, и ALiBi лучше, чем одна маска: они показывают, какие токены стоят
@@ -77,13 +79,15 @@
 # %% [markdown] tags=["en"]
 # ## Hypotheses
 #
-# Written before the runs.
+# Written before the runs with new variants; the first notebook’s first run ($b = 1$, seed 0) was there
+# already, and when D was written, all three of its runs.
 #
 # - **11** (the author’s): with the causal mask TPE may turn out better than every other encoding.
 # - **A** (ours): without a mask TPE will not solve the task. Such a model tells one $x$-token from
-#   another, and one $y$-token from another, by content only, so it cannot find out which answer
-#   belongs to which coordinates. For the same reason it does not know which answer to copy: there
-#   will be no label leakage. This all but follows from symmetry, so this is mainly a check of our own code.
+#   another, and one $y$-token from another, by content only, so its prediction does not depend on which
+#   answer stands beside which coordinates. To find $w$ it would have to match the two sets by itself, which
+#   is possible without noise, but hard. For the same reason it does not know which answer to copy: there
+#   will be no label leakage.
 # - **B** (ours): pair and pair + TPE without a mask, on the contrary, will copy, as $x_i$ and $y_i$ share
 #   the row of their example. Training loss will be low and target error high.
 # - **C** (ours): with the mask both RoPE and ALiBi beat the mask alone: they show which tokens stand
@@ -143,7 +147,8 @@ masked = [variant.name for variant in config.stack if variant.mask == "causal"]
 # ## Устройство эксперимента
 #
 # Задача, модель, обучение и оценка те же, что в [первом ноутбуке](1_position_and_mask.ipynb#Design).
-# Общие параметры вариантов начинают с одних и тех же значений (pair + TPE — с тех же двух векторов, что TPE, и с тех же строк, что pair); батчи у всех вариантов тоже одни и те же.
+# У общих параметров вариантов одни и те же начальные значения (у pair + TPE — те же два вектора, что у TPE, и те
+# же строки, что у pair); батчи у всех вариантов тоже одни и те же.
 # Поэтому CM, SPE + CM и LPE + CM не обучаются заново, если первый ноутбук уже записал запуск с теми же
 # $b$, зерном и остальными параметрами: веса получились бы те же.
 

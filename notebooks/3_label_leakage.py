@@ -52,8 +52,7 @@
 #   лучше каузальной и, добавим от себя, лучше, чем отсутствие маски. С префиксной маской примеры видят
 #   друг друга в обе стороны, запрос видит все примеры, а его самого не видит никто.
 # - **C** (наша): без кодирования функция потерь на запросе не поможет ни без маски, ни с префиксной:
-#   такой модели по-прежнему неоткуда узнать, какой ответ к каким координатам относится. Это почти
-#   следует из симметрии, так что проверяем мы здесь скорее собственный код.
+#   такой модели по-прежнему не сообщают, какой ответ к каким координатам относится.
 
 # %% [markdown] tags=["en"]
 # ## Hypotheses
@@ -68,8 +67,7 @@
 #   causal mask and, we add, beats having none. Under it the examples see each other both ways, the
 #   query sees all of them, and none of them sees the query.
 # - **C** (ours): without an encoding a loss on the query will help neither without a mask nor with the
-#   prefix one: such a model still has no way to find out which answer belongs to which coordinates.
-#   This all but follows from symmetry, so this is mainly a check of our own code.
+#   prefix one: such a model is still not told which answer belongs to which coordinates.
 
 # %% [markdown] tags=["ru"]
 # ## Параметры
@@ -269,14 +267,16 @@ report.figure(
 #
 # Проще всего списать, если токен $x_i$ смотрит прямо на свой $y_i$. На рисунке — средний вес внимания
 # от $x_i$ к $y_i$ по ходу обучения для каждого слоя, головы и итерации цикла. При равномерном внимании
-# он равен $1 / (2n + 1)$.
+# он равен $1 / (2n + 1)$. Показан первый запуск, в котором внимание записывалось; это может быть не тот
+# запуск, что выше.
 
 # %% [markdown] tags=["en"]
 # ### The leak close up: attention
 #
 # The easiest way to copy is for the token $x_i$ to look straight at its own $y_i$. The figure has the
 # mean attention weight from $x_i$ to $y_i$ as training goes on, for each layer, head and loop
-# iteration. With uniform attention it is $1 / (2n + 1)$.
+# iteration. With uniform attention it is $1 / (2n + 1)$. Shown is the first run whose attention was logged,
+# which may not be the run above.
 
 
 # %%
@@ -322,7 +322,7 @@ if logged:
 # Заменим в промпте один ответ $y_i$ ответом из другого промпта. Модель, которая списывает, предскажет
 # в токене $x_i$ подложенное число; той, что вычисляет ответ по другим примерам, замена почти не
 # помешает. В таблице — средний квадрат ошибки / $d$ в токене $x_i$ из середины промпта в запуске,
-# кривые которого показаны выше, для вариантов, обученных с функцией потерь по всем токенам.
+# названном в разделе «Запуск», для вариантов, обученных с функцией потерь по всем токенам.
 
 # %% [markdown] tags=["en"]
 # ### The leak close up: a planted answer
@@ -330,7 +330,7 @@ if logged:
 # Replace one answer $y_i$ in the prompt by an answer from another prompt. A model that copies will
 # predict the planted number at the token $x_i$; one that works the answer out from the other examples
 # will hardly be disturbed. The table has the mean squared error / $d$ at a token $x_i$ from the middle
-# of the prompt in the run whose curves are shown above, for the variants trained on all tokens.
+# of the prompt in the run named under “The run”, for the variants trained on all tokens.
 
 # %%
 planted = generalisation.planted_answers(run)
@@ -426,18 +426,18 @@ by_b = report.means_by_b(
 # %% [markdown] tags=["ru"]
 # ### Списывать и учиться
 #
-# Исключает ли одно другое? Вариант (all, random k) может списывать так же, как вариант с полными
-# промптами, но длина промпта у него при обучении каждый раз другая. Списывание проверяется подложенным
-# ответом во всех запусках: считаем, что модель списывает, если ошибка относительно подложенного ответа
-# меньше 0,5 (порог наш; если ответ на предсказание не влияет, она не меньше 1).
+# Мешает ли списывание учиться? Вариант (all, random k) может списывать так же, как вариант с полными
+# промптами, но длина промпта у него на каждом шаге обучения выбирается заново. Списывание проверяется
+# подложенным ответом во всех запусках: считаем, что модель списывает, если ошибка относительно подложенного
+# ответа меньше 0,5 (порог наш; если ответ на предсказание не влияет, она в среднем не меньше 1).
 
 # %% [markdown] tags=["en"]
 # ### Copying and learning
 #
-# Does the one exclude the other? The variant (all, random k) can copy just as the one with full prompts
-# can, but the length of its prompts is another in every training step. Copying is tested by a planted
-# answer in all runs: we say that a model copies if its error against the planted answer is below 0.5
-# (our threshold; where that answer has no influence on the prediction, it is 1 or more).
+# Does copying keep a model from learning? The variant (all, random k) can copy just as the one with full
+# prompts can, but the length of its prompts is drawn anew in every training step. Copying is tested by a
+# planted answer in all runs: we say that a model copies if its error against the planted answer is below 0.5
+# (our threshold; where that answer has no influence on the prediction, it is 1 or more on average).
 
 
 # %%
@@ -478,6 +478,21 @@ report.table(
         "full": "E / E(0) < 0.5, runs",
         "many": "M / M(0) < 0.5, runs",
     },
+)
+
+# %%
+both = {
+    name: (per_run(copying, name, "copies") & (error(name) < 0.5 * zeros["E"])).sum()
+    for name in ("SPE", "SPE (all, random k)")
+}
+report.say(
+    ru="Число запусков, в которых вариант и списывает, и решает задачу при полном промпте: SPE — {full}, SPE (all, "
+    "random k) — {cut}; всего запусков: {runs}.",
+    en="Runs in which a variant both copies and solves the task with the full prompt: SPE {full}, SPE (all, random "
+    "k) {cut}; runs in all: {runs}.",
+    full=both["SPE"],
+    cut=both["SPE (all, random k)"],
+    runs=len(runs),
 )
 
 # %% [markdown] tags=["ru"]
@@ -622,8 +637,8 @@ report.effects("leak_effects", results)
 # %% [markdown] tags=["ru"]
 # ## Чего этот эксперимент не показывает
 #
-# - **С функцией потерь на запросе модель учится медленнее.** На полных промптах она получает в $n + 1$ раз
-#   меньше ответов за шаг, так что вариант, который ничему не научился, мог просто не успеть; для того и нужен
+# - **Функции потерь на запросе достаётся меньше ответов.** На полных промптах она учитывает один ответ там,
+#   где обычная — $n + 1$, так что вариант, который ничему не научился, мог просто не успеть; для того и нужен
 #   контроль.
 # - **Списывает не каждый.** У варианта, который за отведённые шаги списывать не начал, нет и утечки, которую
 #   можно было бы убрать; какие варианты списывают, показывает подложенный ответ.
@@ -635,9 +650,9 @@ report.effects("leak_effects", results)
 # %% [markdown] tags=["en"]
 # ## What this experiment does not show
 #
-# - **A loss on the query teaches more slowly.** The full prompt gives it $n + 1$ times fewer answers a
-#   step, so a variant that learned nothing from it may simply have run out of time; the control is there
-#   for that.
+# - **A loss on the query has fewer answers to learn from.** On full prompts it counts one answer where the
+#   usual loss counts $n + 1$, so a variant that learned nothing from it may simply have run out of time; the
+#   control is there for that.
 # - **Not every variant copies.** One that has not begun to copy within its steps has no leak to lose; the
 #   planted answer shows which variants copy.
 # - **The prefix mask is compared with the causal one for LPE only.** SPE + CM was not trained with a
