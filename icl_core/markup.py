@@ -7,6 +7,7 @@ of the report, and is words alone while it is not.
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html import escape, unescape
@@ -26,6 +27,7 @@ SVG_LITTER = re.compile(
     re.S,
 )
 SVG_TAG = re.compile(r"<[^<>']*>")
+SVG_MARKER = re.compile(r'<use xlink:href="#(\w+)"[^>]* style="([^"]*)"')
 SVG_PATH = re.compile(r'(?<= d=")[^"]+')
 SVG_PLACE = re.compile(r'(?<= [xy]=")[^"]+|(?<=translate\()[^)]+')
 SVG_NAMES = (("xlink:href", "href"), ("DejaVuSans-", "g"))  # 20,000 a page: links, their glyphs
@@ -161,9 +163,26 @@ def _compact(svg: str) -> str:
 
     A URL may hold single quotes as they are, where a double one takes three characters.
     """
-    svg = SVG_PATH.sub(_compact_path, " ".join(SVG_LITTER.sub("", svg).split()))
+    svg = _share_styles(" ".join(SVG_LITTER.sub("", svg).split()))
+    svg = SVG_PATH.sub(_compact_path, svg)
     svg = SVG_PLACE.sub(_to_a_hundredth, svg.replace("> <", "><"))
     return SVG_TAG.sub(_compact_tag, svg)
+
+
+def _share_styles(svg: str) -> str:
+    """The same figure, each marker's style said once, where it is defined, if all its uses agree.
+
+    A use hands its style down to the marker, whose own declarations come last and win.
+    """
+    styles = defaultdict(set)
+    for marker, style in SVG_MARKER.findall(svg):
+        styles[marker].add(style)
+    for marker, (style, *others) in styles.items():
+        definition = re.compile(rf'(<path id="{marker}"[^>]* style=")')
+        if not others and definition.search(svg):
+            svg = re.sub(rf'(<use xlink:href="#{marker}"[^>]*?) style="[^"]*"', r"\1", svg)
+            svg = definition.sub(rf"\g<1>{style}; ", svg)
+    return svg
 
 
 def _compact_tag(tag: re.Match) -> str:

@@ -22,6 +22,9 @@ SVG = """<?xml version="1.0"?>
 L -3.13579 4 z
 " style="fill: none"/></g>
  <use xlink:href="#DejaVuSans-1b" x="1.98765" transform="translate(0.12345 6) scale(0.015625)"/>
+ <defs><path id="m1" d="M 0 0" style="stroke: #123456"/><path id="m2" d="M 0 0" style=""/></defs>
+ <use xlink:href="#m1" x="1" style="fill: #abc"/><use xlink:href="#m1" x="2" style="fill: #abc"/>
+ <use xlink:href="#m2" x="1" style="fill: #abc"/><use xlink:href="#m2" x="2" style="fill: #def"/>
 </svg>"""
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 PLACE = max(PLACES, key=len)
@@ -175,7 +178,10 @@ def test_a_figure_arrives_whole_in_its_url(pages):
         "<svg xmlns='http://www.w3.org/2000/svg' width='72pt' height='36pt' viewBox='0 0 72 36'>"
         '<title>рисунок "50%" #1</title>'
         "<g><path id='g1b' d='M1,2.56e-05L-3.13,4z' style='fill: none'/></g>"
-        "<use href='#g1b' x='1.98' transform='translate(0.12 6) scale(0.015625)'/></svg>"
+        "<use href='#g1b' x='1.98' transform='translate(0.12 6) scale(0.015625)'/>"
+        "<defs><path id='m1' d='M0,0' style='fill: #abc; stroke: #123456'/>"
+        "<path id='m2' d='M0,0' style=''/></defs><use href='#m1' x='1'/><use href='#m1' x='2'/>"
+        "<use href='#m2' x='1' style='fill: #abc'/><use href='#m2' x='2' style='fill: #def'/></svg>"
     )
 
 
