@@ -82,11 +82,13 @@
 # comes from.
 
 # %%
+import itertools
 import logging
 import math
 
 import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib.ticker import MaxNLocator
 
 from icl_core import drawing, encodings, evaluation, records, report, sampler, training
 from icl_core.config import Config, notebook_parameters
@@ -154,7 +156,8 @@ of_loss = {
 
 # %%
 few = Config(n_examples=8, seed=config.seed)
-shown = training.asked(few, "hidden", 0)
+asked = (training.asked(few, "hidden", step) for step in itertools.count())
+shown = next(own for own in asked if len(own.hidden) == few.n_examples // 2)
 
 
 def draw_hidden(t):
@@ -166,6 +169,7 @@ def draw_hidden(t):
         places = shown.rows[:-1].tolist()
         ax.plot([place + 1 for place in places], places, "x", color="#d55e00", linestyle="none")
         ax.set(title=title, xlabel=t("смотрит на токен", "looks at token"))
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[0].set_ylabel(t("токен", "token"))
     return figure
 
@@ -175,15 +179,15 @@ report.figure(
     "hidden_masks",
     draw_hidden,
     ru={
-        "alt": "Кто на кого смотрит в промпте из 17 токенов, часть ответов которого скрыта",
-        "caption": "Серая клетка — токен столбца виден токену строки; последний токен — запрос. Белые "
-        "столбцы — скрытые на этом шаге ответы. Крестиком отмечены клетки в строке x, ответ для которого нужно "
+        "alt": "Кто на кого смотрит в промпте из 17 токенов, половина ответов которого скрыта",
+        "caption": "Первый шаг обучения, на котором скрыта половина ответов. Серая клетка — токен столбца виден "
+        "токену строки; последний токен — запрос. Белые столбцы — скрытые ответы. Крестиком отмечены клетки в строке x, ответ для которого нужно "
         "предсказать, и столбце этого ответа; предсказывается и ответ на запрос.",
     },
     en={
-        "alt": "Which token sees which in a prompt of 17 tokens, some of its answers hidden",
-        "caption": "Grey where the row’s token sees the column’s; the last token is the query. White columns "
-        "are the answers hidden in this step. Crosses mark the cells in the row of an x that is asked for "
+        "alt": "Which token sees which in a prompt of 17 tokens, half of its answers hidden",
+        "caption": "The first training step in which half of the answers are hidden. Grey where the row’s token "
+        "sees the column’s; the last token is the query. White columns are the hidden answers. Crosses mark the cells in the row of an x that is asked for "
         "its answer and the column of that answer; the query is asked too.",
     },
 )
