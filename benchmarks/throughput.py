@@ -111,8 +111,8 @@ HEADER = """# Training throughput
 
 Written by `make bench` on {machine}, one thread, torch {torch}. Medians of {steps} steps;
 `throughput.py` defines utilisation and the plain path. Peak memory is that of the process so far.
-What was tried to reach the target of 0.60 is in [attempts.md](attempts.md). This is the CPU alone: no
-GPU could be had, so nothing is measured on one, and the targets for it are open.
+What was tried to reach the target of 0.60 is in [attempts.md](attempts.md). This is the CPU alone:
+no GPU could be had, so nothing is measured on one, and the targets for it are open.
 
 | b | variant | path | variant-steps / s | GFLOP/s | matrix product | utilisation | peak, GiB |
 |---:|---|---|---:|---:|---:|---:|---:|

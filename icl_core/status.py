@@ -18,6 +18,8 @@ from tqdm import tqdm
 from icl_core import locks, places
 from icl_core.config import ABLATIONS, FUNCTION_CLASSES, Config, ConfigError
 
+DEVICES = ("cpu", "cuda", *(f"cuda:{i}" for i in range(16)))  # where a run may be under way
+
 
 def state_of(out: str, config: Config) -> tuple[str, str]:
     """(done, diverged, running, interrupted, missing or unreadable; what there is to say of it)."""
@@ -28,6 +30,8 @@ def state_of(out: str, config: Config) -> tuple[str, str]:
             return _recorded(record, config)
         held = locks.is_held(lock)
         progress = _progress(out, config, locks.read(lock))
+    except FileNotFoundError:  # recorded, and its checkpoints tidied up, since the first look
+        return state_of(out, config)
     except (ValueError, KeyError, TypeError, AttributeError, safetensors.SafetensorError) as error:
         return "unreadable", str(error)
     if held:
@@ -46,7 +50,7 @@ def _recorded(record: Path, config: Config) -> tuple[str, str]:
 
 def _progress(out: str, config: Config, who: dict) -> str:
     """Where the latest stack is, all stacks' speed and the time they need yet; '' at step 0."""
-    devices = [config.model_copy(update={"device": device}) for device in ("cpu", "cuda")]
+    devices = [config.model_copy(update={"device": device}) for device in DEVICES]
     folders = [places.checkpoint_folder(out, on_device) for on_device in devices]
     files = [path for folder in folders for path in folder.glob("*.safetensors")]
     if not files:
@@ -91,7 +95,7 @@ def main() -> None:
         grid = yaml.safe_load(path.read_text(encoding="utf-8"))
         runs = runs_of(grid)
     except (OSError, ConfigError, yaml.YAMLError) as error:
-        parser.error(str(error))
+        parser.error(f"{path}: {error}")
     states = [state_of(grid["out"], config) for config in runs]
     names = [f"{config.ablation}/{config.name}" for config in runs]
     print(tabulate([(name, *state) for name, state in zip(names, states)], tablefmt="plain"))

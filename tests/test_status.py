@@ -115,6 +115,41 @@ def test_what_cannot_be_read_is_told(grid, monkeypatch):
     assert status.state_of(grid["out"], other) == expected
 
 
+def test_a_run_on_any_device_is_seen(grid, monkeypatch):
+    """Its checkpoints lie in a folder of that device's own."""
+    config = status.runs_of(grid)[0]
+    with monkeypatch.context() as patch, pytest.raises(StoppedError):
+        stop_in(patch, "CM", 10)
+        run(config, grid["out"])
+    expected = status.state_of(grid["out"], config)
+    assert expected[0] == "interrupted"
+    folder = places.checkpoint_folder(grid["out"], config)
+    there = places.checkpoint_folder(grid["out"], config.model_copy(update={"device": "cuda:3"}))
+    folder.rename(there)
+    assert status.state_of(grid["out"], config) == expected
+
+
+def test_a_run_that_is_recorded_while_one_looks_is_done(grid, monkeypatch):
+    """Its checkpoints may vanish between two looks."""
+    config = status.runs_of(grid)[0]
+
+    def vanish(*_):
+        run(config, grid["out"])
+        raise FileNotFoundError
+
+    monkeypatch.setattr(status, "_progress", vanish)
+    assert status.state_of(grid["out"], config) == ("done", "")
+
+
+def test_a_grid_that_is_no_yaml_is_refused_by_name(tmp_path, monkeypatch, capsys):
+    """In a line, not with a traceback."""
+    (tmp_path / "grid.yaml").write_text("ablations: [")
+    monkeypatch.setattr(sys, "argv", ["status", str(tmp_path / "grid.yaml")])
+    with pytest.raises(SystemExit):
+        status.main()
+    assert "grid.yaml" in capsys.readouterr().err
+
+
 def test_status_does_without_torch():
     """Else it would take seconds, and someone who watches asks often."""
     heavy = "import sys, icl_core.status; print({'torch', 'pandas'} & sys.modules.keys())"
