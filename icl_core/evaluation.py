@@ -45,6 +45,11 @@ def target_errors(
     return torch.cat(chunks, dim=-1).double().numpy()
 
 
+def zero_error(prompts: Prompts) -> float:
+    """The target error of the prediction “always zero” on full prompts: mean of y_q² / d."""
+    return float(prompts.answers[:, -1].square().mean()) / prompts.tokens.shape[-1]
+
+
 @torch.no_grad()
 def query_share(model: LoopedTransformer, prompts: Prompts) -> np.ndarray:
     """(V,): the query's part of the squared error over all x-tokens, in the last iteration.

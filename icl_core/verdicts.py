@@ -105,6 +105,18 @@ def last_rows(curves: pd.DataFrame) -> pd.DataFrame:
     return curves.sort_values("step").groupby(["b", "seed", "variant"]).tail(1)
 
 
+def outcomes(errors: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
+    """A row a variant and run: its errors on full prompts and the last row of its curve.
+
+    Column many is the target error averaged over all k from half the full prompt's on; nan where
+    the variant diverged.
+    """
+    keys, n = ["b", "seed", "variant"], errors.k.max()
+    many = errors[errors.k >= (n + 1) // 2].groupby(keys).error
+    many = many.agg(lambda own: own.mean(skipna=False)).rename("many").reset_index()
+    return errors[errors.k == n].merge(last_rows(curves), on=keys).merge(many, on=keys)
+
+
 def instability(curves: pd.DataFrame, variant: str) -> pd.Series:
     """How far a run strays from the others of its b: one number a run, indexed by (b, seed).
 

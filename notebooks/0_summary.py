@@ -43,7 +43,7 @@ from icl_core.config import (
     Config,
     notebook_parameters,
 )
-from icl_core.verdicts import FEWEST, claim, last_rows, per_run, typical
+from icl_core.verdicts import FEWEST, claim, outcomes, per_run, typical
 
 logging.basicConfig(format="%(asctime)s %(message)s")
 
@@ -61,7 +61,7 @@ runs = [run for recorded in runs_of.values() for run in recorded]
 keys = ["b", "seed", "variant"]
 curves = records.tidy(runs, "curves").drop_duplicates([*keys, "step"])
 errors = records.tidy(runs, "errors").drop_duplicates([*keys, "k"])
-full = errors[errors.k == n].merge(last_rows(curves), on=keys)
+full = outcomes(errors, curves)
 main_b = int(full.b.mode().min())  # the one with the most recorded
 here = full[full.b == main_b]
 solvers = evaluation.reference_errors(sampler.evaluation_prompts(config), [n - 1, n])

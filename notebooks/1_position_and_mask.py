@@ -135,7 +135,7 @@ from icl_core import (
 )
 from icl_core.attention_figure import explorer
 from icl_core.config import Config, notebook_parameters
-from icl_core.verdicts import claim, instability, last_rows, per_run, typical
+from icl_core.verdicts import claim, instability, last_rows, outcomes, per_run, typical
 
 logging.basicConfig(format="%(asctime)s %(message)s")
 logging.getLogger("icl_core").setLevel("INFO")
@@ -396,8 +396,7 @@ report.tell_run(run)
 
 # %%
 prompts = sampler.evaluation_prompts(config)
-curve_answers = prompts.first(config.curve_prompts).answers[:, -1]
-zero_on_curve = float(curve_answers.square().mean()) / config.d
+zero_on_curve = evaluation.zero_error(prompts.first(config.curve_prompts))
 
 # %%
 report.figure(
@@ -675,8 +674,7 @@ shares = pd.concat(
     [generalisation.query_shares(r).assign(b=r.config.b, seed=r.config.seed) for r in runs]
 )
 keys = ["b", "seed", "variant"]
-full = errors[errors.k == config.n_examples].merge(last_rows(curves), on=keys)
-full = full.merge(shares, on=keys)
+full = outcomes(errors, curves).merge(shares, on=keys)
 shorter = errors[errors.k == config.n_examples - 1].rename(columns={"error": "shorter"})
 full = full.merge(shorter[[*keys, "shorter"]], on=keys)
 

@@ -115,7 +115,7 @@ import pandas as pd
 
 from icl_core import drawing, evaluation, model, records, report, sampler, training
 from icl_core.config import Config, notebook_parameters
-from icl_core.verdicts import claim, last_rows, per_run, typical
+from icl_core.verdicts import claim, outcomes, per_run, typical
 
 logging.basicConfig(format="%(asctime)s %(message)s")
 logging.getLogger("icl_core").setLevel("INFO")
@@ -243,8 +243,7 @@ report.tell_run(run)
 
 # %%
 prompts = sampler.evaluation_prompts(config)
-curve_answers = prompts.first(config.curve_prompts).answers[:, -1]
-zero_on_curve = float(curve_answers.square().mean()) / config.d
+zero_on_curve = evaluation.zero_error(prompts.first(config.curve_prompts))
 report.figure(
     "type_close_up",
     lambda t: drawing.draw_losses(run_curves, list(config.variants), zero_on_curve, t),
@@ -305,7 +304,7 @@ report.figure(
 # ### Error and number of parameters
 
 # %%
-full = errors[errors.k == config.n_examples].merge(last_rows(curves), on=["b", "seed", "variant"])
+full = outcomes(errors, curves)
 
 
 def draw_cost(t):

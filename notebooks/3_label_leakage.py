@@ -98,7 +98,7 @@ from icl_core import (
     training,
 )
 from icl_core.config import Config, notebook_parameters
-from icl_core.verdicts import claim, last_rows, overall, per_run, withhold
+from icl_core.verdicts import claim, outcomes, overall, per_run, withhold
 
 logging.basicConfig(format="%(asctime)s %(message)s")
 logging.getLogger("icl_core").setLevel("INFO")
@@ -217,8 +217,7 @@ report.tell_run(run)
 
 # %%
 prompts = sampler.evaluation_prompts(config)
-curve_answers = prompts.first(config.curve_prompts).answers[:, -1]
-zero_on_curve = float(curve_answers.square().mean()) / config.d
+zero_on_curve = evaluation.zero_error(prompts.first(config.curve_prompts))
 losses = {
     "all": {"ru": "все токены", "en": "all tokens"},
     "all, random k": {"ru": "все токены, случайное k", "en": "all tokens, random k"},
@@ -403,10 +402,7 @@ report.figure(
 )
 
 # %%
-middle = (config.n_examples + 1) // 2
-full = errors[errors.k == config.n_examples].merge(last_rows(curves), on=["b", "seed", "variant"])
-many = errors[errors.k >= middle].groupby(["b", "seed", "variant"]).error
-full = full.merge(many.agg(lambda own: own.mean(skipna=False)).rename("many").reset_index())
+full = outcomes(errors, curves)
 
 # %%
 by_b = report.means_by_b(
@@ -449,7 +445,7 @@ def many_errors(variant):
     return per_run(full, variant, "many")
 
 
-zero = solvers[(solvers.solver == "zero") & (solvers.k >= middle)]
+zero = solvers[(solvers.solver == "zero") & (solvers.k >= (config.n_examples + 1) // 2)]
 zeros = {"E": zero[zero.k == config.n_examples].error.item(), "M": zero.error.mean()}
 copying = generalisation.copying(runs)
 

@@ -83,7 +83,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
-from icl_core import drawing, generalisation, records, report, training
+from icl_core import drawing, evaluation, generalisation, records, report, training
 from icl_core.config import FULL_SIZE, VARIANTS, Config, notebook_parameters
 from icl_core.verdicts import claim, per_run, typical
 
@@ -279,7 +279,7 @@ report.figure(
 
 # %%
 n_prompts = min(generalisation.N_PROMPTS, config.evaluation_prompts)
-answers = generalisation.drawn("as trained", n_prompts, 4 * n + 3, config.d).answer
+shown = generalisation.drawn("as trained", n_prompts, 4 * n + 3, config.d).prompts(n)
 report.say(
     ru="Те же числа для всех вариантов, обученных с функцией потерь по всем токенам, в том числе из других "
     "ноутбуков: ошибка в целевой задаче при той же длине, что при обучении, при вдвое и примерно вчетверо большей. "
@@ -290,7 +290,7 @@ report.say(
     "the first notebook, and fewer ({prompts}), so the numbers in the column $n$ differ from there; on these prompts "
     "the prediction “always zero” has an error of {zero}.",
     prompts=n_prompts,
-    zero=float((answers**2).mean() / config.d),
+    zero=evaluation.zero_error(shown),
 )
 
 # %%

@@ -85,9 +85,9 @@ import logging
 
 import pandas as pd
 
-from icl_core import drawing, model, records, report, sampler, training
+from icl_core import drawing, evaluation, model, records, report, sampler, training
 from icl_core.config import Config, notebook_parameters
-from icl_core.verdicts import claim, last_rows, per_run
+from icl_core.verdicts import claim, outcomes, per_run
 
 logging.basicConfig(format="%(asctime)s %(message)s")
 logging.getLogger("icl_core").setLevel("INFO")
@@ -161,8 +161,7 @@ report.tell_run(run)
 
 # %%
 prompts = sampler.evaluation_prompts(config)
-curve_answers = prompts.first(config.curve_prompts).answers[:, -1]
-zero_on_curve = float(curve_answers.square().mean()) / config.d
+zero_on_curve = evaluation.zero_error(prompts.first(config.curve_prompts))
 small_read_in = [name for name in variants if name.endswith("(small read-in)")]
 report.figure(
     "scales_close_up",
@@ -211,9 +210,7 @@ curves, errors = records.tidy(runs, "curves"), records.tidy(runs, "errors")
 report.tell_recorded(runs, records.planned_runs(out, config.ablation))
 
 # %%
-error_rows = errors[errors.k == config.n_examples]
-full = error_rows.merge(last_rows(curves), on=["b", "seed", "variant"])
-
+full = outcomes(errors, curves)
 by_b = report.means_by_b(
     full,
     ru={"training_loss": "функция потерь на обучении", "error": "ошибка в целевой задаче"},

@@ -92,7 +92,7 @@ from matplotlib.ticker import MaxNLocator
 
 from icl_core import drawing, encodings, evaluation, records, report, sampler, training
 from icl_core.config import Config, notebook_parameters
-from icl_core.verdicts import claim, last_rows, per_run, withhold
+from icl_core.verdicts import claim, outcomes, per_run, withhold
 
 logging.basicConfig(format="%(asctime)s %(message)s")
 logging.getLogger("icl_core").setLevel("INFO")
@@ -209,8 +209,7 @@ report.tell_run(run)
 
 # %%
 prompts = sampler.evaluation_prompts(config)
-curve_answers = prompts.first(config.curve_prompts).answers[:, -1]
-zero_on_curve = float(curve_answers.square().mean()) / config.d
+zero_on_curve = evaluation.zero_error(prompts.first(config.curve_prompts))
 
 
 def draw_by_loss(frame, x, y, level, across, t):
@@ -279,7 +278,7 @@ report.figure(
 )
 
 # %%
-full = errors[errors.k == config.n_examples].merge(last_rows(curves), on=["b", "seed", "variant"])
+full = outcomes(errors, curves)
 by_b = report.means_by_b(
     full,
     ru={"training_loss": "функция потерь на обучении", "error": "ошибка в целевой задаче"},

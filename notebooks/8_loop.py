@@ -80,7 +80,7 @@ import pandas as pd
 
 from icl_core import drawing, evaluation, records, report, sampler, training
 from icl_core.config import Config, notebook_parameters
-from icl_core.verdicts import claim, last_rows, per_run, withhold
+from icl_core.verdicts import claim, outcomes, per_run, withhold
 
 logging.basicConfig(format="%(asctime)s %(message)s")
 logging.getLogger("icl_core").setLevel("INFO")
@@ -154,8 +154,7 @@ report.tell_run(run)
 
 # %%
 prompts = sampler.evaluation_prompts(config)
-curve_answers = prompts.first(config.curve_prompts).answers[:, -1]
-zero_on_curve = float(curve_answers.square().mean()) / config.d
+zero_on_curve = evaluation.zero_error(prompts.first(config.curve_prompts))
 report.figure(
     "loop_close_up",
     lambda t: drawing.draw_losses(run_curves, variants, zero_on_curve, t),
@@ -185,10 +184,7 @@ curves, errors = records.tidy(runs, "curves"), records.tidy(runs, "errors")
 report.tell_recorded(runs, records.planned_runs(out, config.ablation))
 
 # %%
-middle = (config.n_examples + 1) // 2
-full = errors[errors.k == config.n_examples].merge(last_rows(curves), on=["b", "seed", "variant"])
-many = errors[errors.k >= middle].groupby(["b", "seed", "variant"]).error
-full = full.merge(many.agg(lambda own: own.mean(skipna=False)).rename("many").reset_index())
+full = outcomes(errors, curves)
 by_b = report.means_by_b(
     full,
     ru={
@@ -236,7 +232,8 @@ by_b = report.means_by_b(
 
 # %%
 looped = full[full.b > 1]
-solvers = evaluation.reference_errors(prompts, range(middle, config.n_examples + 1))
+half = (config.n_examples + 1) // 2
+solvers = evaluation.reference_errors(prompts, range(half, config.n_examples + 1))
 zero = solvers[solvers.solver == "zero"].error.mean()
 
 

@@ -177,6 +177,15 @@ def test_one_run_has_a_mean_but_no_interval():
     assert np.isnan(evaluation.interval_over_seeds([])).all()
 
 
+def test_zero_error_is_that_of_the_solver(tiny):
+    """On the same prompts, to float32's digits."""
+    config = tiny()
+    prompts = sampler.evaluation_prompts(config)
+    solvers = evaluation.reference_errors(prompts, [config.n_examples])
+    expected = solvers[solvers.solver == "zero"].error.item()
+    assert evaluation.zero_error(prompts) == pytest.approx(expected, rel=1e-5)
+
+
 def test_bootstrap_covers_the_mean_about_as_often_as_it_says():
     """400 samples of a skewed distribution, like squared errors, of mean 1."""
     samples = np.random.default_rng(1).chisquare(1, (400, 300))

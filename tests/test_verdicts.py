@@ -1,5 +1,7 @@
 """Verdicts come out either way, and only where the interval allows it."""
 
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,6 +14,7 @@ from icl_core.verdicts import (
     instability,
     judge,
     last_rows,
+    outcomes,
     overall,
     per_run,
     typical,
@@ -153,6 +156,18 @@ def test_instability_takes_three_runs_of_a_b():
     few = instability(curves({(1, 0): [1, 10], (1, 1): [5, 2], (5, 0): [1, 2]}), "CM")
     assert few.empty
     assert judge(few - few, above=0).status == "open"
+
+
+def test_outcomes_are_of_full_prompts_and_of_the_last_step():
+    """And the mean over the longer half of the prompts, which a diverged variant has not."""
+    rows = [(1, 0, v, k, k / 10) for v in ("CM", "LPE") for k in range(8)]
+    errors = pd.DataFrame(rows, columns=["b", "seed", "variant", "k", "error"])
+    errors.loc[errors.variant == "LPE", "error"] = math.nan
+    both = pd.concat([curves({(1, 0): [3, 4]}), curves({(1, 0): [5, 6]}).assign(variant="LPE")])
+    found = outcomes(errors, both).set_index("variant")
+    assert found.error.CM == 0.7 and found.target_error.to_dict() == {"CM": 4, "LPE": 6}
+    np.testing.assert_allclose(found.many.CM, (0.4 + 0.5 + 0.6 + 0.7) / 4)
+    assert math.isnan(found.many.LPE)
 
 
 def test_per_run_and_last_rows_pair_runs_by_b_and_seed():
