@@ -247,14 +247,14 @@ class LoopedTransformer(nn.Module):
         """What encodings and masks do to the scores, padding included."""
         padding, device = -n_tokens % ALIGNMENT, self.read_in.weight.device
         kinds = [(variant.encoding, variant.mask) for variant in self.variants]
-        biases, turns = {}, {}
+        biases, turns, turned = {}, {}, False
         for encoding, mask in dict.fromkeys(kinds):
             bias = MASKS[mask](n_tokens) + self.encodings[encoding].score_bias(n_tokens)
             bias = F.pad(bias, (0, padding), value=-math.inf)  # hidden
             biases[encoding, mask] = F.pad(bias, (0, 0, 0, padding)).to(device)
             angle = F.pad(self.encodings[encoding].angles(n_tokens), (0, 0, 0, padding))
             turns[encoding, mask] = torch.polar(torch.ones_like(angle), angle)[None].to(device)
-        turned = any(variant.encoding == "rotary" for variant in self.variants)
+            turned |= bool(angle.any())
 
         def per_prompt(tables: dict) -> Tensor:
             """(V B, H or 1, L, …), or (1, H or 1, L, …) where all variants are alike."""

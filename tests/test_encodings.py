@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from icl_core import config as names
-from icl_core.encodings import ENCODINGS, MASKS, Sinusoidal
-from icl_core.model import rotate
+from icl_core import sampler
+from icl_core.encodings import ENCODINGS, MASKS, NoEncoding, Rotary, Sinusoidal
+from icl_core.model import X_TOKENS, rotate
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +41,20 @@ def test_an_encoding_adds_rows_or_biases_scores_or_turns_and_does_one_of_these_o
     assert all(part.dtype == torch.float32 for part in parts)
     does = {"none": [], "alibi": [1], "rotary": [2]}.get(kind, [0])
     assert [i for i, part in enumerate(parts) if part.any()] == does
+
+
+@torch.no_grad()
+def test_whichever_encoding_has_angles_turns_queries_and_keys(tiny, perturbed, monkeypatch):
+    """With RoPE's angles, the encoding that does nothing is RoPE."""
+    config = tiny()
+    tokens = sampler.batch(config, 0).tokens
+    plain, rope = (
+        perturbed(config, (names.VARIANTS[name],))(tokens, X_TOKENS) for name in ("CM", "RoPE + CM")
+    )
+    assert not torch.allclose(plain, rope)
+    monkeypatch.setattr(NoEncoding, "angles", Rotary.angles)
+    turned = perturbed(config, (names.VARIANTS["CM"],))(tokens, X_TOKENS)
+    torch.testing.assert_close(turned, rope)
 
 
 @pytest.mark.parametrize(("n_tokens", "width"), [(1, 2), (7, 6), (127, 64)])
