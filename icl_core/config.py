@@ -251,9 +251,9 @@ def notebook_parameters(namespace: dict, own: tuple[str, ...] = ("ablation",)) -
     """The run's parameters that a notebook's namespace holds, misspelt ones included; not `out`.
 
     Raises ConfigError where one of own is among them, which the notebook gives itself. A parameters
-    cell is one that only assigns plain values. Those right before the running cell
-    (the notebook's own, then the one that papermill injects) say which names were meant as
-    parameters, so that ``sed = 3`` is refused rather than ignored.
+    cell is one that only assigns plain values. Those right before the running cell (the notebook's
+    own, then the one that papermill injects) say which names were meant as parameters, so that
+    ``sed = 3`` is refused rather than ignored.
     """
     meant = set()
     for source in reversed(namespace["In"][:-1]):

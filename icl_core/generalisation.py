@@ -150,7 +150,10 @@ def query_shares(run: records.Run) -> pd.DataFrame:
 
 
 def prompt_errors(run: records.Run) -> pd.DataFrame:
-    """Rows (variant, prompt, error), the target error of each full prompt: read, or recorded."""
+    """Rows (variant, prompt, error), the target error of each full prompt.
+
+    Read, or made and recorded.
+    """
     columns = ["variant", "prompt", "error"]
 
     def of_each_prompt(model: LoopedTransformer) -> pd.DataFrame:

@@ -76,6 +76,7 @@
 # %%
 import logging
 
+import matplotlib.pyplot as plt
 import pandas as pd
 
 from icl_core import drawing, evaluation, records, report, sampler, training
@@ -106,7 +107,9 @@ out: str = "."  # folder of data/, from the project's root / папка, где 
 
 # %%
 config = Config(ablation="8_loop", **notebook_parameters(globals()))
-variants = list(config.variants)
+once = [name for name in config.variants if name.endswith("(first iteration)")]
+cut = [name for name in config.variants if name.endswith("random k)")]
+usual = [name for name in config.variants if name not in once + cut]
 
 # %% [markdown] tags=["ru"]
 # ## Устройство эксперимента
@@ -155,20 +158,42 @@ report.tell_run(run)
 # %%
 prompts = sampler.evaluation_prompts(config)
 zero_on_curve = evaluation.zero_error(prompts.first(config.curve_prompts))
+
+
+def draw_curves(t):
+    figure, axes = plt.subplots(1, 3, figsize=(14, 4.5), sharey=True)
+    titles = (
+        t("кодирование на каждой итерации", "encoding in every iteration"),
+        t("только на первой", "in the first one only"),
+        t("обрезанные промпты", "cut prompts"),
+    )
+    for ax, names, title in zip(axes, (usual, once, cut), titles):
+        drawing.draw_lines(ax, run_curves, "step", "target_error", names)
+        ax.axhline(zero_on_curve, color="grey", linewidth=0.8, linestyle=":")
+        ax.set(title=title, yscale="log", xlabel=t("шаг", "step"))
+    axes[0].set_ylabel(t("ошибка в целевой задаче", "target error"))
+    for ax in axes:  # now that all have their common scale
+        drawing.name_lines(ax)
+    return figure
+
+
+# %%
 report.figure(
     "loop_close_up",
-    lambda t: drawing.draw_losses(run_curves, variants, zero_on_curve, t),
+    draw_curves,
     ru={
-        "alt": "Кривые обучения всех вариантов одного запуска",
-        "caption": f"Один запуск, b = {config.b}, зерно {config.seed}. Слева функция потерь на обучении (она "
-        "сравнима только у вариантов, обученных одинаково), справа ошибка в целевой задаче при полном промпте. "
-        "Штриховые линии — варианты без маски, горизонтальный пунктир — предсказание «всегда ноль».",
+        "alt": "Ошибка в целевой задаче по шагам у всех вариантов одного запуска",
+        "caption": f"Один запуск, b = {config.b}, зерно {config.seed}: ошибка в целевой задаче при полном "
+        "промпте. Слева кодирование прибавляется на каждой итерации, посередине — только на первой; справа "
+        "варианты обучены на промптах, обрезанных до случайного k. Штриховые линии — варианты без маски, "
+        "горизонтальный пунктир — предсказание «всегда ноль».",
     },
     en={
-        "alt": "Training curves of all variants of one run",
-        "caption": f"One run, b = {config.b}, seed {config.seed}. Left: training loss, which can be compared "
-        "only between variants trained in the same way; right: target error with the full prompt. Dashed lines "
-        "are variants without a mask, the dotted horizontal is the prediction “always zero”.",
+        "alt": "Target error by step of all variants of one run",
+        "caption": f"One run, b = {config.b}, seed {config.seed}: target error with the full prompt. On the left "
+        "the encoding is added in every iteration, in the middle in the first one only; on the right the variants "
+        "were trained on prompts cut to a random k. Dashed lines are variants without a mask, the dotted "
+        "horizontal is the prediction “always zero”.",
     },
 )
 
