@@ -91,7 +91,7 @@ def test_a_dry_run_for_slurm_plans_the_same_runs(tmp_path):
 
 
 def test_recorded_report_injects_only_what_the_full_grid_changes():
-    """Its first run is the notebook's default, but b of the chapter on loops; the summary has no run."""
+    """Its first run is the notebook's default, but for 8_loop; the summary has no run."""
     grid = GRIDS["full"]
     first = {name: (runs["b"][0], runs["seeds"][0]) for name, runs in grid["ablations"].items()}
     assert first.pop("8_loop") == (5, 0) and set(first.values()) == {(1, 0)}
