@@ -174,7 +174,7 @@ def tell_run(run: records.Run) -> None:
 def tell_recorded(runs: list[records.Run], planned: list[tuple[int, int]]) -> None:
     """Says how many runs are recorded, which (b, seed) are missing, and what diverged where."""
     recorded = [(run.config.b, run.config.seed) for run in runs]
-    missing = [f"({b}, {seed})" for b, seed in planned if (b, seed) not in recorded]
+    missing = [f"({b},\u00a0{seed})" for b, seed in planned if (b, seed) not in recorded]
     diverged = [
         f"{variant} ({run.config.b}, {run.config.seed})"
         for run in runs
@@ -328,7 +328,7 @@ def _threshold(row) -> dict[str, str]:
     sides = [(">", row.above), ("<", row.below)]
     return {
         language: separator.join(
-            f"{sign} {number(at, language)}" for sign, at in sides if pd.notna(at)
+            f"{sign}\u00a0{number(at, language)}" for sign, at in sides if pd.notna(at)
         )
         for language, separator in (("ru", "; "), ("en", ", "))
     }

@@ -815,7 +815,7 @@ report.table(
 # ## Verdicts
 #
 # Words like “very badly” and “much better” must be defined first. The definitions and thresholds in
-# the table are ours, written before the verdicts were computed (except for two rules, see below) but
+# the table are ours, written before the verdicts were computed (except for four rules, see below) but
 # after a trial run of one seed.
 # $E(v)$ is the target error of variant $v$ with the full prompt, $E(0)$ the error of the prediction
 # “always zero” on the same prompts, $L(v)$ the training loss at the last point of the curve (the mean

@@ -387,4 +387,4 @@ report.effects("hidden_effects", results)
 # - **Hidden answers change more than the leak.** The model learns at every number of answers rather than
 #   at the full prompt alone, and is asked fewer questions a step than by the loss on all tokens. So what
 #   we say of the mask comes from variants trained alike (point B).
-# - **Looping was not tried:** the full grid of this ablation consists of runs with $b = 1$.
+# - **Looping was not tried:** the full grid of this notebook consists of runs with $b = 1$.
