@@ -403,6 +403,10 @@ report.table(
 # | A | the ratio $E(2b) / E(b)$ of the variants with the mask | above 1 |
 # | B | the ratio $E(3x) / E$ of the variants with the mask | above 1 |
 #
+# The author says that it may hurt; we test whether it does. After the first three runs the comparison of
+# variants in point 9 was changed: from a ratio of growths to a difference of increases, with the second
+# continuation of the table added.
+#
 # The run that we had seen when we stated A and B does not count in their rows. If $b = 1$ then lacks a seed
 # that another $b$ has, the verdict on A and B is given without $b = 1$: see the column b.
 
