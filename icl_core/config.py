@@ -220,6 +220,11 @@ def _explain(error: ValidationError) -> str:
             own = problem["type"] == "value_error"  # a validator below knows better than the range
             accepted = accepted if own else _range(name) or accepted
             lines.append(f"{name} = {problem['input']!r}: must be {accepted}")
+    return _refusal(lines)
+
+
+def _refusal(lines: list[str]) -> str:
+    """How many parameters are bad, then a line each."""
     count = f"{len(lines)} bad parameter{'s' if len(lines) > 1 else ''}"
     return f"{count}, nothing was trained:\n  " + "\n  ".join(lines)
 
@@ -267,10 +272,11 @@ def notebook_parameters(namespace: dict, own: tuple[str, ...] = ("ablation",)) -
         meant |= {name.id for name in names if isinstance(name.ctx, ast.Store)}
     known = set(Config.model_fields) & namespace.keys()
     given = {name: namespace[name] for name in sorted(meant | known) if name != "out"}
-    for name in own:
-        if name in given:
-            raise ConfigError(
-                f"1 bad parameter, nothing was trained:\n  {name} = {given[name]!r}: this notebook "
-                "gives it itself; leave it out, or run the notebook that is made for it"
-            )
+    if twice := [
+        f"{name} = {given[name]!r}: this notebook gives it itself; leave it out, or run the "
+        "notebook that is made for it"
+        for name in own
+        if name in given
+    ]:
+        raise ConfigError(_refusal(twice))
     return given
