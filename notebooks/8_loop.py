@@ -257,9 +257,8 @@ by_b = report.means_by_b(
 
 # %%
 looped = full[full.b > 1]
-half = (config.n_examples + 1) // 2
-solvers = evaluation.reference_errors(prompts, range(half, config.n_examples + 1))
-zero = solvers[solvers.solver == "zero"].error.mean()
+longer_half = range((config.n_examples + 1) // 2, config.n_examples + 1)
+zero = evaluation.reference_errors(prompts, longer_half, {"zero": evaluation.zero}).error.mean()
 
 
 def against(point, variant, other, column="error", **side):
