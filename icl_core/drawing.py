@@ -66,14 +66,12 @@ def run_name(variant: str, b: int, seed: int, t: Callable[[str, str], str]) -> s
     return f"{variant}, b = {b}, {t('зерно', 'seed')} {seed}"
 
 
-def draw_lines(
-    axes: plt.Axes, frame: pd.DataFrame, x: str, y: str, variants: list[str], markers: int = 8
-) -> None:
+def draw_lines(axes: plt.Axes, frame: pd.DataFrame, x: str, y: str, variants: list[str]) -> None:
     """A line a variant: y's geometric mean over runs against x, in a band from least to largest."""
     for variant in variants:
         own = frame[frame.variant == variant].groupby(x)[y]
         mean, low, high = own.agg(typical), own.min(), own.max()
-        every = max(1, len(mean) // markers)
+        every = max(1, len(mean) // 8)
         axes.plot(mean.index, mean, label=variant, markevery=every, markersize=5, **style(variant))
         if own.size().max() > 1:
             colour = style(variant)["color"]

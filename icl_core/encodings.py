@@ -26,7 +26,7 @@ class NoEncoding(nn.Module):
         """The rows p to be added to the tokens: (V, L, D)."""
         return torch.zeros(self.n_variants, n_tokens, self.width)
 
-    def initial(self, name: str, config: Config) -> Tensor | None:
+    def initial(self, config: Config) -> Tensor | None:
         """What a table starts as, without the variant axis; None: drawn from N(0, 0.02)."""
         return None
 
@@ -71,7 +71,7 @@ class Learned(NoEncoding):
 class LearnedFromSinusoidal(Learned):
     """Learned rows that start as the sinusoidal ones."""
 
-    def initial(self, name: str, config: Config) -> Tensor:
+    def initial(self, config: Config) -> Tensor:
         return Sinusoidal(1, config)(config.n_tokens)[0]
 
 

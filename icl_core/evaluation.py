@@ -66,7 +66,6 @@ def query_share(model: LoopedTransformer, prompts: Prompts) -> np.ndarray:
 def attention_maps(
     model: LoopedTransformer,
     tokens: torch.Tensor,
-    loops: int | None = None,
     part: Callable[[torch.Tensor], torch.Tensor] = lambda maps: maps,
 ) -> torch.Tensor:
     """(T, layers, V, B, H, L, L): how much each token of tokens (B, L, d) draws on each other.
@@ -81,7 +80,7 @@ def attention_maps(
 
     hooks = [block.attention.register_forward_pre_hook(keep) for block in model.blocks]
     try:
-        model(tokens.to(device), QUERY, loops)
+        model(tokens.to(device), QUERY)
     finally:
         for hook in hooks:
             hook.remove()

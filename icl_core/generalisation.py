@@ -165,6 +165,25 @@ def prompt_errors(run: records.Run) -> pd.DataFrame:
     return _once(run, "prompt_errors.csv", columns, of_each_prompt)
 
 
+def paired_ratios(runs: Sequence[records.Run], pairs: Sequence[tuple[str, str]]) -> pd.DataFrame:
+    """Rows (quantity, b, seed, ratio, low, high): one variant's mean error over another's.
+
+    A row a pair and run, each on that run's full prompts; evaluation.bootstrap_ratio's interval.
+    """
+    tables = {
+        (run.config.b, run.config.seed): prompt_errors(run).pivot(
+            index="prompt", columns="variant", values="error"
+        )
+        for run in runs
+    }
+    rows = [
+        (f"E({one}) / E({other})", *at, *evaluation.bootstrap_ratio(*own[[one, other]].values.T))
+        for one, other in pairs
+        for at, own in tables.items()
+    ]
+    return pd.DataFrame(rows, columns=["quantity", "b", "seed", "ratio", "low", "high"])
+
+
 def planted_answers(run: records.Run) -> pd.DataFrame:
     """Rows (variant, before, true, planted), evaluation.planted_errors at the middle example.
 

@@ -188,7 +188,7 @@ class LoopedTransformer(nn.Module):
         for encoding in self.encodings.values():
             for name, parameter in encoding.named_parameters():
                 drawn = generator(WEIGHTS, seed, STREAMS[name]) if name in STREAMS else rng
-                start = encoding.initial(name, config)
+                start = encoding.initial(config)
                 if start is None:
                     fill(parameter, 0.02 * drawn.standard_normal(parameter.shape[1:]))
                 else:

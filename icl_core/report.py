@@ -208,6 +208,16 @@ def means_by_b(full: pd.DataFrame, ru: dict[str, str], en: dict[str, str]) -> pd
     return means
 
 
+def paired(ratios: pd.DataFrame) -> None:
+    """Emits the rows of generalisation.paired_ratios as a table."""
+    columns = ["quantity", "b", "seed", "ratio", "low", "high"]
+    table(
+        ratios,
+        ru=dict(zip(columns, ["величина", "b", "зерно", "отношение", "от", "до"])),
+        en=dict(zip(columns, ["quantity", "b", "seed", "ratio", "from", "to"])),
+    )
+
+
 def verdicts(results: pd.DataFrame, statements: dict[str, tuple[str, str]]) -> None:
     """Emits a row a claim: threshold, mean, interval, verdict; then a row a point as a whole.
 

@@ -37,8 +37,10 @@ def judge(
     best covered b, and of the seeds those that every such b has. Confirmed when the whole
     interval lies on the claimed side, not confirmed when all of it lies on the other, open
     otherwise: with fewer than FEWEST seeds, and where a run diverged. geometric takes means and
-    intervals of logarithms, as ratios want it.
+    intervals of logarithms, as ratios want it. Raises ValueError unless one threshold is given.
     """
+    if (above is None) == (below is None):
+        raise ValueError(f"above = {above}, below = {below}: give one of the two, not both or none")
     values = np.log(values) if geometric else values
     seeds = {b: set(own.index.get_level_values("seed")) for b, own in values.groupby("b")}
     best = max(seeds.values(), key=len, default=set())

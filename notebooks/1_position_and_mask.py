@@ -748,23 +748,8 @@ if len(orders) > 1:
 # other is seen from row to row; the verdicts below go by that alone.
 
 # %%
-single = {
-    (run.config.b, run.config.seed): generalisation.prompt_errors(run).pivot(
-        index="prompt", columns="variant", values="error"
-    )
-    for run in runs
-}
-rows = [
-    (f"E({one}) / E({other})", *pair, *evaluation.bootstrap_ratio(*own[[one, other]].values.T))
-    for one, other in [("LPE + CM", "SPE + CM"), ("SPE + CM", "CM")]
-    for pair, own in single.items()
-]
-columns = ["quantity", "b", "seed", "ratio", "low", "high"]
-report.table(
-    pd.DataFrame(rows, columns=columns),
-    ru=dict(zip(columns, ["величина", "b", "зерно", "отношение", "от", "до"])),
-    en=dict(zip(columns, ["quantity", "b", "seed", "ratio", "from", "to"])),
-)
+pairs = [("LPE + CM", "SPE + CM"), ("SPE + CM", "CM")]
+report.paired(generalisation.paired_ratios(runs, pairs))
 
 # %% [markdown] tags=["ru"]
 # ## Вердикты
@@ -859,11 +844,11 @@ report.table(
 
 # %%
 def error(variant):
-    return per_run(errors[errors.k == config.n_examples], variant, "error")
+    return per_run(full, variant, "error")
 
 
 def loss(variant):
-    return per_run(last_rows(curves), variant, "training_loss")
+    return per_run(full, variant, "training_loss")
 
 
 less_stable = instability(curves, "SPE + CM") - instability(curves, "LPE + CM")
@@ -874,7 +859,7 @@ def fall(numerator, denominator):
     return error(numerator) / error(denominator)
 
 
-error_of_zero = solvers[(solvers.solver == "zero") & (solvers.k == config.n_examples)].error.item()
+error_of_zero = evaluation.zero_error(prompts)
 
 # %%
 claims = [

@@ -392,7 +392,7 @@ def fall(numerator, denominator):
     return error(numerator) / error(denominator)
 
 
-error_of_zero = solvers[(solvers.solver == "zero") & (solvers.k == config.n_examples)].error.item()
+error_of_zero = evaluation.zero_error(prompts)
 
 # %%
 others = [name for name in masked if name != "TPE + CM"]

@@ -255,8 +255,7 @@ curves, errors = records.tidy(runs, "curves"), records.tidy(runs, "errors")
 report.tell_recorded(runs, records.planned_runs(out, config.ablation))
 
 # %%
-solvers = evaluation.reference_errors(prompts, [config.n_examples])
-zero = solvers[solvers.solver == "zero"].error.item()
+zero = evaluation.zero_error(prompts)
 across = ("число in-context примеров k", "in-context examples k")
 report.figure(
     "hidden_performance",

@@ -79,7 +79,7 @@ import logging
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from icl_core import drawing, evaluation, records, report, sampler, training
+from icl_core import drawing, evaluation, generalisation, records, report, sampler, training
 from icl_core.config import Config, notebook_parameters
 from icl_core.verdicts import claim, outcomes, per_run, withhold
 
@@ -223,6 +223,27 @@ by_b = report.means_by_b(
         "many": "target error, mean over k ≥ n / 2",
     },
 )
+
+# %% [markdown] tags=["ru"]
+# ### Парами на одних и тех же промптах
+#
+# Как в [первом ноутбуке](1_position_and_mask.ipynb#In-pairs,-on-the-same-prompts): ошибка в
+# целевой задаче при полном промпте у одного варианта, делённая на ошибку другого, и интервал (95 %) парного
+# бутстрэпа по промптам. Интервал относится к весам одного запуска; насколько разойдутся запуски с другими
+# зёрнами, он не говорит. Таблица добавлена после запусков и на вердикты не влияет.
+
+# %% [markdown] tags=["en"]
+# ### In pairs, on the same prompts
+#
+# As in the [first notebook](1_position_and_mask.ipynb#In-pairs,-on-the-same-prompts): one variant’s
+# target error with the full prompt divided by another’s, and the 95% interval of a paired bootstrap over
+# prompts. The interval is about the weights of one run; how far runs with other seeds would differ it does not
+# say. The table was added after the runs and has no part in the verdicts.
+
+# %%
+pairs = [("TPE + CM", other) for other in ("CM", "SPE + CM", "LPE + CM")]
+pairs += [(f"{name} (first iteration)", name) for name in ("SPE + CM", "LPE + CM")]
+report.paired(generalisation.paired_ratios(runs, pairs))
 
 # %% [markdown] tags=["ru"]
 # ## Вердикты

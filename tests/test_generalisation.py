@@ -143,6 +143,19 @@ def test_the_errors_of_single_prompts_average_to_the_recorded_error(tiny, tmp_pa
     pd.testing.assert_frame_equal(generalisation.prompt_errors(run), first)
 
 
+def test_ratios_on_single_prompts_have_a_row_a_pair_and_run(tiny, tmp_path):
+    """The means' ratio, in an interval about it; a variant against itself is 1 beyond doubt."""
+    run = training.run(tiny(), str(tmp_path))
+    pairs = [("LPE", "CM"), ("CM", "CM")]
+    table = generalisation.paired_ratios([run], pairs)
+    assert table.quantity.tolist() == ["E(LPE) / E(CM)", "E(CM) / E(CM)"]
+    assert set(zip(table.b, table.seed)) == {(run.config.b, run.config.seed)}
+    means = generalisation.prompt_errors(run).groupby("variant").error.mean()
+    assert table.ratio.tolist() == pytest.approx([means["LPE"] / means["CM"], 1])
+    assert table.low[0] < table.ratio[0] < table.high[0]
+    assert table.loc[1, ["low", "high"]].tolist() == [1, 1]
+
+
 def test_a_planted_answer_tells_which_runs_copy(tiny, tmp_path, monkeypatch):
     """Who copies predicts the planted answer; “always zero” does not."""
     run = training.run(tiny(), str(tmp_path))

@@ -3,6 +3,7 @@
 import ast
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import jupytext
 import nbformat
@@ -12,7 +13,7 @@ import pytest
 from icl_core import report
 from icl_core.config import Config
 from icl_core.records import PROJECT
-from icl_core.verdicts import claim, instability, last_rows, per_run
+from icl_core.verdicts import claim, instability, per_run
 
 SOURCES = sorted((PROJECT / "notebooks").glob("*.py"))
 # Until a run of it is recorded, a notebook is only executed in the smoke grid (test_grid.py).
@@ -119,19 +120,17 @@ def claims(errors: dict[str, float], losses: dict[str, float], wobble: dict[str,
     rows = [(1, seed, v) for seed in jitter for v in errors]
     keys = pd.DataFrame(rows, columns=["b", "seed", "variant"])
     scale = keys.seed.map(jitter)
-    final = keys.assign(k=63, error=keys.variant.map(errors) * scale)
-    last = keys.assign(training_loss=keys.variant.map(losses) * scale)
+    full = keys.assign(
+        error=keys.variant.map(errors) * scale, training_loss=keys.variant.map(losses) * scale
+    )
     # At each step another of the three runs strays, as far as its variant wobbles.
-    stray = [last.assign(step=step, up=(last.seed == step) * 1.0) for step in jitter]
+    stray = [keys.assign(step=step, up=(keys.seed == step) * 1.0) for step in jitter]
     curves = pd.concat(stray)
     curves["target_error"] = curves.variant.map(wobble).fillna(1) ** curves.up
     names = {
-        "errors": final,
-        "curves": curves,
-        "config": Config(),
-        "solvers": pd.DataFrame([("zero", 63, 1.0)], columns=["solver", "k", "error"]),
-        **{"per_run": per_run, "last_rows": last_rows, "instability": instability},
-        **{"claim": claim, "report": report},
+        **{"full": full, "curves": curves, "prompts": None},
+        "evaluation": SimpleNamespace(zero_error=lambda prompts: 1.0),
+        **{"per_run": per_run, "instability": instability, "claim": claim, "report": report},
     }
     for cell in cells(PROJECT / "notebooks" / "1_position_and_mask.py"):
         if cell.source.startswith(("def error(", "def fall(", "claims = [")):

@@ -46,6 +46,12 @@ def test_status(values, threshold, status):
     assert judge(at_b1(values), **threshold).status == status
 
 
+@pytest.mark.parametrize("thresholds", [{}, {"above": 0.5, "below": 1}])
+def test_a_claim_has_one_threshold(thresholds):
+    with pytest.raises(ValueError, match="give one of the two"):
+        judge(at_b1([0.9, 1.0, 1.1]), **thresholds)
+
+
 def test_geometric_interval_is_students_on_logarithms():
     values = [0.5, 0.7, 0.4, 0.6]
     verdict = judge(at_b1(values), below=1, geometric=True)
