@@ -176,7 +176,16 @@ good = [
     if claim("", "", ratio(best, name), below=1)["status"] != "confirmed"
 ]
 others = [name for name in good if name != best]
-numbers |= {"best": best, "good": ", ".join(others) or report.NONE}
+counts = {name: model.parameter_count(config, VARIANTS[name]) for name in means.index}
+free = [name for name in good if counts[name] == min(counts.values())]
+
+# %%
+numbers |= {
+    "best": best,
+    "best_error": means.error[best],
+    "good": ", ".join(others) or report.NONE,
+    "free": ", ".join(free) or report.NONE,
+}
 numbers["helped"], numbers["helped_open"] = sides(
     (name.removesuffix(" + CM"), name, "CM") for name in masked
 )
@@ -211,27 +220,27 @@ report.say(
 
 # %%
 report.say(
-    ru="1. Средняя ошибка с кодированием и маской — от {both} ({both_name}) до {both_last} ({both_last_name}); только "
-    "с маской — {cm}; только с кодированием — от {alone} ({alone_name}) до {alone_last} ({alone_last_name}); без "
-    "того и другого — {none}. Маска уменьшает ошибку у {masked}; не решено: {masked_open}. С маской "
-    "уменьшают ошибку и кодирования: {helped}; не решено: {helped_open}.\n"
-    "2. Меньше всего ошибка у {best}. Варианты, которые при всех зёрнах точнее усреднения и про которые по этим "
-    "зёрнам нельзя сказать, что они хуже, чем {best}: {good}.\n"
-    "3. Без маски модель видит ответ $y_i$, который учится предсказывать, и может его списать. Вариантов без маски: "
-    "{count}; из них списывают (в скобках — при скольких зёрнах из скольких): {copiers}; ошибка на запросе хотя бы "
-    "вдвое меньше, чем у «всегда ноль»: {solvers}. Число зёрен, при которых ошибка SPE так же мала и на промпте, "
-    "который на один пример короче, чем при обучении: {short}; у SPE, обученного на промптах случайной длины: "
-    "{random}.",
-    en="1. The mean error with an encoding and the mask is {both} ({both_name}) to {both_last} ({both_last_name}); "
-    "with the mask alone, {cm}; with an encoding alone, {alone} ({alone_name}) to {alone_last} "
-    "({alone_last_name}); with neither, {none}. The mask lowers the error of {masked}; undecided: "
-    "{masked_open}. With the mask these encodings lower it too: {helped}; undecided: {helped_open}.\n"
-    "2. The lowest mean error is that of {best}. Not shown to be worse than this one, among the variants "
-    "that beat averaging with every seed: {good}.\n"
-    "3. Without a mask a model sees the answer $y_i$ that it is trained to predict, and can copy it. Variants "
-    "without a mask: {count}; of them these copy (in brackets: with how many seeds of how many): {copiers}; these at "
-    "least halve the error of “always zero” at the query: {solvers}. Seeds with which SPE halves it also on a "
-    "prompt one example shorter than in training: {short}; SPE trained on prompts of random length: {random}.",
+    ru="1. **Что брать.** Меньше всего средняя ошибка у {best}: {best_error}. Варианты, которые при всех зёрнах "
+    "точнее усреднения и про которые по этим зёрнам нельзя сказать, что они хуже: {good}. Без "
+    "дополнительных параметров: {free}.\n"
+    "2. **Что даёт маска.** Она уменьшает ошибку у {masked}; не решено: {masked_open}. С кодированием, но без маски "
+    "средняя ошибка — от {alone} ({alone_name}) до {alone_last} ({alone_last_name}); без того и другого — {none}. Без "
+    "маски модель видит ответ $y_i$, который учится предсказывать, и может его списать. Вариантов без маски: "
+    "{count}; из них списывают (в скобках — при скольких зёрнах из скольких): {copiers}; хотя бы вдвое точнее, чем "
+    "«всегда ноль»: {solvers}; то же у SPE на промпте, который на один пример короче, чем при обучении: {short}.\n"
+    "3. **Что даёт кодирование.** С одной только маской средняя ошибка — {cm}. Её уменьшают кодирования: {helped}; "
+    "не решено: {helped_open}. С кодированием и маской она от {both} ({both_name}) до {both_last} ({both_last_name}).",
+    en="1. **What to take.** The lowest mean error is that of {best}: {best_error}. Not shown to be worse, among "
+    "the variants that beat averaging with every seed: {good}. Without additional parameters: {free}.\n"
+    "2. **What the mask does.** It lowers the error of {masked}; undecided: {masked_open}. With an encoding but no "
+    "mask the mean error is {alone} ({alone_name}) to {alone_last} ({alone_last_name}); with neither, {none}. "
+    "Without a mask a model sees the answer $y_i$ that it is trained to predict, and can copy it. Variants without "
+    "a mask: {count}; of them these copy (in brackets: with how many seeds of how many): {copiers}; these at least "
+    "halve the error of “always zero”: {solvers}; SPE does so on a prompt one example shorter than in training: "
+    "{short}.\n"
+    "3. **What the encoding does.** With the mask alone the mean error is {cm}. These encodings lower it: {helped}; "
+    "undecided: {helped_open}. With an encoding and the mask it is {both} ({both_name}) to {both_last} "
+    "({both_last_name}).",
     role="headline",
     **numbers,
 )
@@ -268,8 +277,8 @@ loops = {
 
 
 def looped(b, language):
-    """The mean errors at b, in brackets those of the same seeds at main_b."""
-    own = full[full.b == b]
+    """The mean errors at b of the variants trained alike, in brackets those of the same seeds at main_b."""
+    own = full[(full.b == b) & full.variant.isin(alike)]
     same = here[here.seed.isin(own.seed)].groupby("variant").error.agg(typical)
     own = own.groupby("variant").error.agg(typical).sort_values()
     found = (
@@ -466,8 +475,6 @@ report.table(pd.DataFrame(rows, columns=list(names)), ru=ru, en=en)
 
 
 # %%
-counts = {name: model.parameter_count(config, VARIANTS[name]) for name in means.index}
-free = [name for name in good if counts[name] == min(counts.values())]
 gains = {name: typical(ratio("CM", name)) for name in masked}
 
 
@@ -482,7 +489,6 @@ def with_ratios(language):
 # %%
 numbers |= {
     "ratios": {language: with_ratios(language) for language in report.LANGUAGES},
-    "free": ", ".join(free) or report.NONE,
     "gain": max(gains.values()),
     "gain_name": max(gains, key=gains.get),
     "least": min(gains.values()),
@@ -498,15 +504,17 @@ report.say(
     "и интервал): {ratios}. Без дополнительных параметров: {free}.\n"
     "2. **Маска.** Она делает три вещи сразу: не даёт токену $x_i$ увидеть свой ответ $y_i$, нарушает симметрию "
     "между токенами и заставляет модель учиться при любом числе примеров. Вариантов без маски: {count}; из них "
-    "списывают: {copiers}; хотя бы вдвое точнее, чем «всегда ноль»: {solvers}. Если вариант "
-    "не списывает и всё же не решает задачу, дело не в утечке.",
+    "списывают: {copiers}; хотя бы вдвое точнее, чем «всегда ноль»: {solvers}. На промпте, который на один пример "
+    "короче, чем при обучении, так же точен SPE: {short}; SPE, обученный на промптах случайной длины: {random}. "
+    "Если вариант не списывает и всё же не решает задачу, дело не в утечке.",
     en="1. **What to take.** One of the variants that beat averaging with every seed and are not shown to be "
     "worse than the best (beside them the ratio of the error to its error, with "
     "the interval): {ratios}. Without additional parameters: {free}.\n"
     "2. **The mask** does three things at once: it keeps the token $x_i$ from seeing its own answer $y_i$, it "
     "breaks the symmetry between tokens, and it makes the model learn at every number of examples. Variants "
     "without it: {count}; of them these copy: {copiers}; these at least halve the error of “always "
-    "zero”: {solvers}. Where a variant does not copy and still does not solve the task, copying is not the reason.",
+    "zero”: {solvers}. On a prompt one example shorter than in training SPE does so: {short}; SPE trained on prompts "
+    "of random length: {random}. Where a variant does not copy and still does not solve the task, copying is not the reason.",
     **numbers,
 )
 
