@@ -222,6 +222,19 @@ def draw_effects(results: pd.DataFrame, t: Callable[[str, str], str]) -> plt.Fig
     return figure
 
 
+def draw_leak(axes: plt.Axes, leak: pd.DataFrame, n_tokens: int) -> None:
+    """A line a head and loop iteration: the attention weight from x_i to its own y_i by step.
+
+    leak is a run's, of one variant; blue is the first layer, orange the later ones, dotted
+    uniform attention over n_tokens.
+    """
+    for (layer, *_), own in leak.groupby(["layer", "loop", "head"]):
+        colour = "#0173b2" if layer == 1 else "#d55e00"
+        axes.plot(own.step, own.weight, color=colour, linewidth=0.8)
+    axes.axhline(1 / n_tokens, color="grey", linewidth=0.8, linestyle=":")
+    axes.set(ylim=(0, 1))
+
+
 def draw_ranking(
     full: pd.DataFrame, order: list[str], main_b: int, zero: float, t: Callable[[str, str], str]
 ) -> plt.Figure:

@@ -285,12 +285,8 @@ logged = [r for r in [run, *records.recorded_runs(out, config)] if "SPE" in set(
 def draw_leak(leak, t):
     figure, axes = plt.subplots(1, 3, figsize=(12, 4), sharey=True)
     for ax, name in zip(axes, ("none", "SPE", "LPE")):
-        own = leak[leak.variant == name]
-        for (layer, *_), weights in own.groupby(["layer", "loop", "head"]):
-            colour = "#0173b2" if layer == 1 else "#d55e00"
-            ax.plot(weights.step, weights.weight, color=colour, linewidth=0.8)
-        ax.axhline(1 / config.n_tokens, color="grey", linewidth=0.8, linestyle=":")
-        ax.set(title=name, xlabel=t("шаг", "step"), ylim=(0, 1))
+        drawing.draw_leak(ax, leak[leak.variant == name], config.n_tokens)
+        ax.set(title=name, xlabel=t("шаг", "step"))
     axes[0].set_ylabel(t("вес внимания от x к своему y", "attention from x to its own y"))
     return figure
 

@@ -80,7 +80,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from icl_core import drawing, evaluation, generalisation, records, report, sampler, training
-from icl_core.config import Config, notebook_parameters
+from icl_core.config import VARIANTS, Config, notebook_parameters
 from icl_core.verdicts import claim, outcomes, per_run, withhold
 
 logging.basicConfig(format="%(asctime)s %(message)s")
@@ -196,6 +196,76 @@ report.figure(
         "horizontal is the prediction “always zero”.",
     },
 )
+
+# %% [markdown] tags=["ru"]
+# ### Утечка по итерациям цикла
+#
+# Модель с циклом могла бы смотреть на ответ $y_i$ один раз и помнить его дальше. На рисунке — вес внимания от
+# $x_i$ к своему $y_i$, как в [третьем ноутбуке](3_label_leakage.ipynb#The-leak-close-up:-attention), но на
+# каждой итерации отдельно, у двух вариантов без маски.
+
+# %% [markdown] tags=["en"]
+# ### The leak by loop iteration
+#
+# A looped model could look at the answer $y_i$ once and remember it from then on. The figure has the attention
+# weight from $x_i$ to its own $y_i$, as in the [third
+# notebook](3_label_leakage.ipynb#The-leak-close-up:-attention), but for each iteration apart, in the two
+# variants without a mask.
+
+# %%
+unmasked = [name for name in cut if VARIANTS[name].mask == "none"]
+leak = run.leak[run.leak.step % (2 * config.log_every) == 0]  # every other point will do
+
+
+def draw_leaks(t):
+    size, shape = (2.5 * config.b + 1, 2.5 * len(unmasked)), (len(unmasked), config.b)
+    figure, axes = plt.subplots(*shape, figsize=size, sharex=True, sharey=True, squeeze=False)
+    for row, name in zip(axes, unmasked):
+        row[0].set_ylabel(f"{name}\n{t('вес внимания', 'attention weight')}")
+        for loop, ax in enumerate(row, 1):
+            own = leak[(leak.variant == name) & (leak.loop == loop)]
+            drawing.draw_leak(ax, own, config.n_tokens)
+    for loop in range(1, config.b + 1):
+        axes[0, loop - 1].set_title(t(f"итерация {loop}", f"iteration {loop}"))
+        axes[-1, loop - 1].set_xlabel(t("шаг", "step"))
+    return figure
+
+
+# %%
+report.figure(
+    "loop_leak",
+    draw_leaks,
+    ru={
+        "alt": "Вес внимания от x к своему ответу y по шагам обучения, для каждой итерации цикла",
+        "caption": "Тот же запуск: вес внимания от x к своему y у вариантов без маски. Столбец — итерация цикла, "
+        "линия — голова; синие линии — первый слой, оранжевые — следующие; горизонтальный пунктир — равномерное "
+        "внимание.",
+    },
+    en={
+        "alt": "Attention weight from x to its own answer y by training step, for each loop iteration",
+        "caption": "The same run: attention weight from x to its own y in the variants without a mask. A column "
+        "is a loop iteration, a line a head; blue is the first layer, orange the later ones; the dotted horizontal "
+        "is uniform attention.",
+    },
+)
+
+# %%
+planted = generalisation.planted_answers(run).set_index("variant").planted
+for name in unmasked:
+    own = run.leak[(run.leak.variant == name) & (run.leak.step == run.leak.step.max())]
+    weights = own.groupby("loop").weight.max()
+    report.say(
+        ru="{name}: наибольший по головам вес в конце обучения на итерациях от первой до последней — {weights}. Ошибка "
+        "относительно подложенного ответа — {planted}; меньше 0,5 значит, что модель списывает.",
+        en="{name}: the largest weight of a head at the end of training, from the first iteration to the last, is "
+        "{weights}. The error against a planted answer is {planted}; below 0.5 means that the model copies.",
+        name=name,
+        weights={
+            language: "; ".join(report.number(weight, language) for weight in weights)
+            for language in report.LANGUAGES
+        },
+        planted=planted[name],
+    )
 
 # %% [markdown] tags=["ru"]
 # ## Все записанные запуски
