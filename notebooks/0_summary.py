@@ -289,6 +289,21 @@ def looped(b, language):
 
 
 # %%
+def added_once(b):
+    """A sentence on the variants (first iteration) at b, if there are any: their mean errors."""
+    own = full[(full.b == b) & full.variant.str.endswith(" (first iteration)")]
+    own = own.groupby("variant").error.agg(typical).sort_values()
+    ru, en = (
+        ", ".join(f"{v.partition(' (')[0]} {report.number(e, language)}" for v, e in own.items())
+        for language in report.LANGUAGES
+    )
+    return {
+        "ru": f" С кодированием только на первой итерации цикла: {ru}." if ru else "",
+        "en": f" With the encoding in the first loop iteration only: {en}." if en else "",
+    }
+
+
+# %%
 spread = here.groupby("variant").error.agg(lambda own: own.max() / own.min())
 falls = curves[(curves.b == main_b) & curves.variant.isin(means.index)]
 falls = falls.groupby("variant").apply(
@@ -357,15 +372,16 @@ for b in sorted(set(full.b) - {main_b}):
     count = full[full.b == b].seed.nunique()
     report.say(
         ru="**Другое число итераций**, $b$ = {b}; зёрен: {count}{without}. Ошибки вариантов, в скобках — их же ошибки "
-        "при $b$ = {main_b} с теми же зёрнами: {errors}.",
+        "при $b$ = {main_b} с теми же зёрнами: {errors}.{once}",
         en="**Another number of iterations**, $b$ = {b}; seeds: {count}{without}. The variants’ errors, in brackets those "
-        "at $b$ = {main_b} with the same seeds: {errors}.",
+        "at $b$ = {main_b} with the same seeds: {errors}.{once}",
         role="headline",
         b=b,
         count=count,
         without=without if count < seeds.max() else "",
         main_b=main_b,
         errors={language: looped(b, language) for language in report.LANGUAGES},
+        once=added_once(b),
     )
 
 # %% [markdown] tags=["ru"]
