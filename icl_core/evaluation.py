@@ -184,9 +184,9 @@ def least_squares(x: np.ndarray, y: np.ndarray, query: np.ndarray) -> np.ndarray
     return np.einsum("bd,bdk,bk->b", query, np.linalg.pinv(x), y)
 
 
-def ridge(x: np.ndarray, y: np.ndarray, query: np.ndarray, penalty: float = 0.1) -> np.ndarray:
+def ridge(x: np.ndarray, y: np.ndarray, query: np.ndarray) -> np.ndarray:
     """ŵ = (Xᵀ X + λ I)⁻¹ Xᵀ y with λ = 0.1 (our choice)."""
-    gram = x.swapaxes(1, 2) @ x + penalty * np.eye(x.shape[-1])
+    gram = x.swapaxes(1, 2) @ x + 0.1 * np.eye(x.shape[-1])
     w = np.linalg.solve(gram, x.swapaxes(1, 2) @ y[..., None])
     return (query[:, None] @ w)[:, 0, 0]
 
@@ -196,12 +196,10 @@ def averaging(x: np.ndarray, y: np.ndarray, query: np.ndarray) -> np.ndarray:
     return np.einsum("bd,bkd,bk->b", query, x, y) / x.shape[1]
 
 
-def nearest_neighbours(
-    x: np.ndarray, y: np.ndarray, query: np.ndarray, neighbours: int = 3
-) -> np.ndarray:
+def nearest_neighbours(x: np.ndarray, y: np.ndarray, query: np.ndarray) -> np.ndarray:
     """Mean answer of the 3 examples nearest to the query (Garg et al. 2022, §3)."""
     distance = ((x - query[:, None]) ** 2).sum(-1)
-    nearest = np.argsort(distance, axis=1, kind="stable")[:, :neighbours]
+    nearest = np.argsort(distance, axis=1, kind="stable")[:, :3]
     return np.take_along_axis(y, nearest, axis=1).mean(axis=1)
 
 
@@ -219,9 +217,9 @@ def zero(x: np.ndarray, y: np.ndarray, query: np.ndarray) -> np.ndarray:
     return np.zeros(len(query))
 
 
-def lasso(x: np.ndarray, y: np.ndarray, query: np.ndarray, penalty: float = 0.01) -> np.ndarray:
+def lasso(x: np.ndarray, y: np.ndarray, query: np.ndarray) -> np.ndarray:
     """argmin ‖y - Xw‖² / 2k + λ ‖w‖₁ with λ = 0.01 (our choice), by scikit-learn, per prompt."""
-    return _one_by_one(Lasso(alpha=penalty, fit_intercept=False, max_iter=10_000), x, y, query)
+    return _one_by_one(Lasso(alpha=0.01, fit_intercept=False, max_iter=10_000), x, y, query)
 
 
 def greedy_tree(x: np.ndarray, y: np.ndarray, query: np.ndarray) -> np.ndarray:
@@ -234,9 +232,7 @@ def _one_by_one(model, x: np.ndarray, y: np.ndarray, query: np.ndarray) -> np.nd
     return np.array([model.fit(*prompt).predict(q[None])[0] for *prompt, q in zip(x, y, query)])
 
 
-def gradient_descent(
-    x: np.ndarray, y: np.ndarray, query: np.ndarray, steps: int = 300, lr: float = 5e-3
-) -> np.ndarray:
+def gradient_descent(x: np.ndarray, y: np.ndarray, query: np.ndarray) -> np.ndarray:
     """The sampler's ReLU network, drawn anew and fitted by Adam, all prompts side by side.
 
     300 full-batch steps at 0.005 are our choice (Garg et al. 2022 take 5 000 small batches).
@@ -250,8 +246,8 @@ def gradient_descent(
     def predict(points):
         return ((points @ parameters[0].mT).relu() @ parameters[1])[..., 0]
 
-    optimiser = torch.optim.Adam(parameters, lr=lr)
-    for _ in range(steps):
+    optimiser = torch.optim.Adam(parameters, lr=5e-3)
+    for _ in range(300):
         optimiser.zero_grad()
         (predict(examples) - answers).square().mean(dim=1).sum().backward()
         optimiser.step()

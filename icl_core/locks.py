@@ -7,7 +7,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -38,6 +38,18 @@ def held(path: Path, **about) -> Iterator[None]:
             raise HeldError(f"{path.stem} is being trained by {words(read(path))}. {ADVICE}")
         _write(file, about)
         yield
+
+
+@contextmanager
+def in_turn(folder: Path) -> Iterator[None]:
+    """Waits until no other process is in here for the same folder; without locks it goes on."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _take(file) -> bool:

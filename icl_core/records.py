@@ -24,6 +24,7 @@ import torch
 import yaml
 from torch import Tensor
 
+from icl_core import locks
 from icl_core.config import ABLATIONS, Config, ConfigError
 from icl_core.files import SUMS, read_sums, sha256, sync_folder, write_sums, write_whole
 from icl_core.places import PROJECT, root_folder, run_folder
@@ -230,7 +231,8 @@ def read_measurements(run: Run, name: str, columns: list[str]) -> pd.DataFrame |
 def write_measurements(run: Run, name: str, table: pd.DataFrame) -> None:
     """Adds what was measured on a run's weights to its folder, then its line to SHA256SUMS."""
     write_whole(run.folder / name, table.to_csv(index=False, float_format="%.9g", na_rep="nan"))
-    write_sums(run.folder, read_sums(run.folder) | {name: sha256(run.folder / name)})
+    with locks.in_turn(run.folder):  # two notebooks may measure one run at a time
+        write_sums(run.folder, read_sums(run.folder) | {name: sha256(run.folder / name)})
 
 
 def recorded_runs(out: str, config: Config) -> list[Run]:

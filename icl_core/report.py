@@ -18,7 +18,7 @@ from IPython.display import SVG, Markdown, display
 from matplotlib.ticker import LogFormatter, LogLocator, NullFormatter, ScalarFormatter
 
 from icl_core import drawing, hover, records
-from icl_core.verdicts import overall, typical
+from icl_core.verdicts import FEWEST, overall, typical
 
 LANGUAGES = ("ru", "en")
 STATUSES = {
@@ -48,7 +48,7 @@ def number(value: float, language: str, digits: int = 3) -> str:
     if not math.isfinite(value):
         return "—" if math.isnan(value) else "∞"
     text = f"{value:.{digits}g}"
-    if float(value).is_integer() or 10**digits <= abs(value) < 10**6:
+    if float(value).is_integer() or 10**digits <= abs(float(text)) < 10**6:
         text = f"{value if float(value).is_integer() else float(text):,.0f}".replace(",", "\u202f")
     if "e" in text:
         mantissa, exponent = text.split("e")
@@ -227,7 +227,7 @@ def verdicts(results: pd.DataFrame, statements: dict[str, tuple[str, str]]) -> N
     """
     shown = results.assign(
         threshold=[_threshold(row) for row in results.itertuples()],
-        verdict=[_verdict(row.status, getattr(row, "why", None)) for row in results.itertuples()],
+        verdict=[_verdict(row) for _, row in results.iterrows()],
         over=[", ".join(map(str, b)) for b in results.b],
         support=[f"{row.agree} / {row.seeds}" if row.b else "" for row in results.itertuples()],
     )
@@ -288,14 +288,16 @@ def _decisive(row: pd.Series) -> dict:
     numbers = {key: float(row[key]) for key in ("value", "low", "high")}
     numbers = {key: value if math.isfinite(value) else None for key, value in numbers.items()}
     at = float(row.above if pd.notna(row.above) else row.below)
-    verdict = _verdict(row.status, row.get("why"))
+    verdict = _verdict(row)
     about = {"quantity": row.quantity, "threshold": _threshold(row), "at": at, "verdict": verdict}
     return about | numbers
 
 
-def _verdict(status: str, why: dict[str, str] | None) -> dict[str, str]:
-    """The status in each language, with the reason in brackets if one is given."""
-    words = STATUSES[status]
+def _verdict(row: pd.Series) -> dict[str, str]:
+    """The status in each language; in brackets the reason if one is given, or too few seeds."""
+    few = row.status == "open" and row.seeds < FEWEST
+    why = row.get("why") or (few and {"ru": f"зёрен: {row.seeds}", "en": f"seeds: {row.seeds}"})
+    words = STATUSES[row.status]
     return {key: f"{own} ({why[key]})" for key, own in words.items()} if why else words
 
 

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from icl_core import locks, places
 from icl_core.config import ABLATIONS, FUNCTION_CLASSES, Config, ConfigError
 
+MEASURES = "4_lengths_and_loops"  # trains nothing
 DEVICES = ("cpu", "cuda", *(f"cuda:{i}" for i in range(16)))  # where a run may be under way
 
 
@@ -73,6 +74,9 @@ def _progress(out: str, config: Config, who: dict) -> str:
 def runs_of(grid: dict) -> list[Config]:
     """Every run that the grid trains, in its order; on a CPU, as the device may not be here."""
     configs = []
+    unknown = set(grid["ablations"]) - {*ABLATIONS, MEASURES}
+    if unknown:
+        raise ConfigError(f"ablations: unknown {sorted(unknown)}; known: {[*ABLATIONS, MEASURES]}")
     for ablation, runs in grid["ablations"].items():
         parameters = grid["parameters"] | runs.get("parameters", {}) | {"device": "cpu"}
         classes = [{}]
@@ -81,7 +85,7 @@ def runs_of(grid: dict) -> list[Config]:
         configs += [
             Config(ablation=ablation, b=b, seed=seed, **parameters | of)
             for b, seed, of in product(runs["b"], runs["seeds"], classes)
-            if ablation in ABLATIONS
+            if ablation != MEASURES
         ]
     return configs
 
@@ -96,6 +100,8 @@ def main() -> None:
         runs = runs_of(grid)
     except (OSError, ConfigError, yaml.YAMLError) as error:
         parser.error(f"{path}: {error}")
+    except KeyError as error:
+        parser.error(f"{path}: {error} is missing; grids/full.yaml shows what a grid has")
     states = [state_of(grid["out"], config) for config in runs]
     names = [f"{config.ablation}/{config.name}" for config in runs]
     print(tabulate([(name, *state) for name, state in zip(names, states)], tablefmt="plain"))

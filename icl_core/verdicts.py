@@ -124,14 +124,14 @@ def instability(curves: pd.DataFrame, variant: str) -> pd.Series:
 
     The mean over logged steps of |log10 error - mean over the runs of that b of log10 error|, the
     error being the target error at that step. 0.3 is a factor of two. Runs whose b has fewer than
-    three are left out: two always stray equally far.
+    three are left out: two always stray equally far. nan where the run diverged.
     """
     own = curves[curves.variant == variant]
     own = own.assign(log=np.log10(own.target_error))
     runs = own.groupby("b").seed.transform("nunique")
     own = own[runs > 2]
     away = (own.log - own.groupby(["b", "step"]).log.transform("mean")).abs()
-    return away.groupby([own.b, own.seed]).mean()
+    return away.groupby([own.b, own.seed]).agg(lambda steps: steps.mean(skipna=False))
 
 
 def overall(results: pd.DataFrame) -> dict[str, str]:

@@ -123,6 +123,7 @@ report.say(
 )
 
 # %%
+NOBODY = {"ru": "таких нет", "en": "no variant"}  # “none” is a variant
 copying = generalisation.copying(runs).drop_duplicates(keys)
 copying = copying[copying.b == main_b]
 shorter = errors[(errors.b == main_b) & (errors.k == n - 1)]
@@ -137,7 +138,7 @@ def halved(rows, variant, at):
 def named(shares):
     """Those variants of {variant: "seeds / of"} that have any, with it in brackets."""
     found = [f"{name} ({own})" for name, own in shares.items() if not own.startswith("0")]
-    return ", ".join(found) or report.NONE
+    return ", ".join(found) or NOBODY
 
 
 # %%
@@ -162,13 +163,16 @@ numbers = {
 
 # %%
 def sides(pairs):
-    """The pairs' names as (shown to be better, undecided) of the first against the second."""
+    """The pairs' names as (the first shown to be better, undecided, and if any are so, worse)."""
     found = {"confirmed": [], "open": [], "not confirmed": []}
     for name, first, second in pairs:
         found[claim("", "", ratio(first, second), below=1)["status"]].append(name)
-    return [", ".join(found[status]) or report.NONE for status in ("confirmed", "open")]
+    better, unsure, worse = (", ".join(names) for names in found.values())
+    worse = worse and {"ru": f"; наоборот: {worse}", "en": f"; the other way round: {worse}"}
+    return better or NOBODY, unsure or NOBODY, worse
 
 
+# %%
 steady = here[here.error < averaging].groupby("variant").seed.nunique().reindex(means.index)
 good = [
     name
@@ -183,14 +187,14 @@ free = [name for name in good if counts[name] == min(counts.values())]
 numbers |= {
     "best": best,
     "best_error": means.error[best],
-    "good": ", ".join(others) or report.NONE,
-    "free": ", ".join(free) or report.NONE,
+    "good": ", ".join(others) or NOBODY,
+    "free": ", ".join(free) or NOBODY,
 }
-numbers["helped"], numbers["helped_open"] = sides(
+numbers["helped"], numbers["helped_open"], numbers["helped_worse"] = sides(
     (name.removesuffix(" + CM"), name, "CM") for name in masked
 )
 both_ways = [name for name in encoded if f"{name} + CM" in masked]
-numbers["masked"], numbers["masked_open"] = sides(
+numbers["masked"], numbers["masked_open"], numbers["masked_worse"] = sides(
     (name, f"{name} + CM", name) for name in both_ways
 )
 
@@ -208,11 +212,11 @@ numbers |= {
 # %%
 report.say(
     ru="**Ответ** при $b$ = {b} ($b$ — число итераций цикла). Ошибка в целевой задаче — это средний квадрат ошибки "
-    "предсказания $y_q$, делённый на размерность $d$; у предсказания «всегда ноль» она {zero}, у усреднения произведений $x_i y_i$ — "
-    "{averaging}, у метода наименьших квадратов — 0.",
+    "предсказания $y_q$, делённый на размерность $d$; у предсказания «всегда ноль» она {zero}, у простейшей оценки $w$, усреднения "
+    "произведений $x_i y_i$, — {averaging}, у метода наименьших квадратов — 0.",
     en="**The answer** at $b$ = {b} ($b$ is the number of loop iterations). The target error is the mean squared "
-    "error of the prediction of $y_q$, divided by the dimension $d$; the prediction “always zero” has {zero}, averaging the "
-    "products $x_i y_i$ {averaging}, least squares 0.",
+    "error of the prediction of $y_q$, divided by the dimension $d$; the prediction “always zero” has {zero}, the "
+    "simplest estimate of $w$, averaging the products $x_i y_i$, {averaging}, least squares 0.",
     role="headline",
     b=main_b,
     **numbers,
@@ -220,26 +224,25 @@ report.say(
 
 # %%
 report.say(
-    ru="1. **Что брать.** Меньше всего средняя ошибка у {best}: {best_error}. Варианты, которые при всех зёрнах "
-    "точнее усреднения и про которые по этим зёрнам нельзя сказать, что они хуже: {good}. Без "
-    "дополнительных параметров: {free}.\n"
-    "2. **Что даёт маска.** Она уменьшает ошибку у {masked}; не решено: {masked_open}. С кодированием, но без маски "
+    ru="1. **Что брать.** Меньше всего средняя ошибка у {best}: {best_error}. Нельзя сказать, что хуже него (из "
+    "вариантов, которые при всех зёрнах точнее усреднения): {good}. Без дополнительных параметров: {free}.\n"
+    "2. **Что даёт маска.** Варианты, ошибку которых она уменьшает: {masked}; не решено: {masked_open}{masked_worse}. С кодированием, но без маски "
     "средняя ошибка — от {alone} ({alone_name}) до {alone_last} ({alone_last_name}); без того и другого — {none}. Без "
-    "маски модель видит ответ $y_i$, который учится предсказывать, и может его списать. Вариантов без маски: "
-    "{count}; из них списывают (в скобках — при скольких зёрнах из скольких): {copiers}; хотя бы вдвое точнее, чем "
-    "«всегда ноль»: {solvers}; то же у SPE на промпте, который на один пример короче, чем при обучении: {short}.\n"
-    "3. **Что даёт кодирование.** С одной только маской средняя ошибка — {cm}. Её уменьшают кодирования: {helped}; "
-    "не решено: {helped_open}. С кодированием и маской она от {both} ({both_name}) до {both_last} ({both_last_name}).",
-    en="1. **What to take.** The lowest mean error is that of {best}: {best_error}. Not shown to be worse, among "
-    "the variants that beat averaging with every seed: {good}. Without additional parameters: {free}.\n"
-    "2. **What the mask does.** It lowers the error of {masked}; undecided: {masked_open}. With an encoding but no "
-    "mask the mean error is {alone} ({alone_name}) to {alone_last} ({alone_last_name}); with neither, {none}. "
-    "Without a mask a model sees the answer $y_i$ that it is trained to predict, and can copy it. Variants without "
-    "a mask: {count}; of them these copy (in brackets: with how many seeds of how many): {copiers}; these at least "
-    "halve the error of “always zero”: {solvers}; SPE does so on a prompt one example shorter than in training: "
-    "{short}.\n"
-    "3. **What the encoding does.** With the mask alone the mean error is {cm}. These encodings lower it: {helped}; "
-    "undecided: {helped_open}. With an encoding and the mask it is {both} ({both_name}) to {both_last} "
+    "маски модель видит ответ $y_i$, который учится предсказывать, и может его списать. Вариантов без маски: {count}; "
+    "из них списывают (в скобках — при скольких зёрнах из скольких): {copiers}; ошибаются хотя бы вдвое меньше, чем "
+    "«всегда ноль»: {solvers}. На промпте, который на один пример короче, чем при обучении, таких зёрен у SPE {short}.\n"
+    "3. **Что даёт кодирование.** С одной только маской средняя ошибка — {cm}. Кодирования, которые её уменьшают: {helped}; не "
+    "решено: {helped_open}{helped_worse}. С кодированием и маской она от {both} ({both_name}) до {both_last} ({both_last_name}).",
+    en="1. **What to take.** The lowest mean error is that of {best}: {best_error}. Not shown to be worse than this one, "
+    "among the variants that beat averaging with every seed: {good}. Without additional parameters: {free}.\n"
+    "2. **What the mask does.** Variants whose error it lowers: {masked}; undecided: {masked_open}{masked_worse}. With an encoding but no "
+    "mask the mean error is {alone} ({alone_name}) to {alone_last} ({alone_last_name}); with neither, {none}. Without "
+    "a mask a model sees the answer $y_i$ that it is trained to predict, and can copy it. Variants without a mask: "
+    "{count}; of them these copy (in brackets: with how many seeds of how many): {copiers}; these at least halve the "
+    "error of “always zero”: {solvers}. On a prompt one example shorter than in training SPE does so with {short} "
+    "seeds.\n"
+    "3. **What the encoding does.** With the mask alone the mean error is {cm}. Encodings that lower it: {helped}; "
+    "undecided: {helped_open}{helped_worse}. With an encoding and the mask it is {both} ({both_name}) to {both_last} "
     "({both_last_name}).",
     role="headline",
     **numbers,
@@ -271,20 +274,24 @@ report.figure(
 planned = {b for b, _ in records.planned_runs(out, config.ablation)}
 unseen = ", ".join(f"$b$ = {b}" for b in sorted(planned - set(full.b)))
 loops = {
-    "ru": f" Запуски с {unseen} запланированы, но ещё не записаны: о моделях, обученных с циклом, выводов пока не сделать.",
-    "en": f" Runs with {unseen} are planned but not recorded yet, so nothing can be said about models trained with a loop.",
+    "ru": f" Запуски с {unseen} запланированы, но ещё не записаны.",
+    "en": f" Runs with {unseen} are planned but not recorded yet.",
 }
 
 
 def looped(b, language):
     """The mean errors at b of the variants trained alike, in brackets those of the same seeds at main_b."""
     own = full[(full.b == b) & full.variant.isin(alike)]
-    same = here[here.seed.isin(own.seed)].groupby("variant").error.agg(typical)
-    own = own.groupby("variant").error.agg(typical).sort_values()
-    found = (
-        f"{name} {report.number(error, language)} ({report.number(same.get(name, math.nan), language)})"
-        for name, error in own.items()
-    )
+    most, counted = own.seed.nunique(), {"ru": "; зёрен: ", "en": "; seeds: "}[language]
+    errors = own.groupby("variant").error.agg(typical).sort_values()
+    found = []
+    for name, error in errors.items():
+        seeds = own.seed[own.variant == name]
+        same = typical(here.error[(here.variant == name) & here.seed.isin(seeds)])
+        same = report.number(same, language) + (
+            f"{counted}{len(seeds)}" if len(seeds) < most else ""
+        )
+        found.append(f"{name} {report.number(error, language)} ({same})")
     return ", ".join(found)
 
 
@@ -318,8 +325,19 @@ def falling(language):
     """The variants that were still learning, with the part of their error that they lost."""
     percent = {"ru": "на {:.0f} %", "en": "{:.0f}%"}[language]
     found = [f"{v} ({percent.format(100 - 100 * falls[v])})" for v in means.index if falls[v] < 0.9]
-    return ", ".join(found) or report.NONE[language]
+    more = {
+        "ru": "; при большем числе шагов их порядок может измениться",
+        "en": "; with more steps their order may change",
+    }[language]
+    return ", ".join(found) + more if found else NOBODY[language]
 
+
+# %%
+varied = ", ".join(name for name in means.index if spread[name] > 5)
+varied = varied and {
+    "ru": f"{varied}; для них среднее не описывает ни одного запуска, а интервал лишь приблизителен",
+    "en": f"{varied}; for them the mean describes no run and the interval is only a rough one",
+}
 
 # %%
 report.say(
@@ -327,21 +345,17 @@ report.say(
     "всего, завышено; «нельзя сказать, что хуже» не значит «так же хорош». Зёрен: {seeds}; зерно "
     "задаёт начальные веса и батчи. Средние — геометрические; интервалы, по которым сделаны выводы, — "
     "95-процентные доверительные, по зёрнам, при одном и том же наборе из {prompts} промптов. Варианты, у которых ошибка от зерна к зерну "
-    "меняется больше чем впятеро: {spread}; для них среднее не описывает ни одного запуска, а интервал лишь "
-    "приблизителен. Число шагов ({steps}), $d$ и скорость обучения не подбирались; за последнюю пятую часть "
-    "обучения ошибка ещё упала больше чем на 10 % у вариантов: {falling}; при большем числе шагов их порядок может "
-    "измениться.",
+    "меняется больше чем впятеро: {spread}. Число шагов ({steps}), $d$ и скорость обучения не подбирались; за последнюю пятую часть "
+    "обучения ошибка ещё упала больше чем на 10 % у вариантов: {falling}.",
     en="**How reliable this is.** The best variant was picked on these same runs, so its lead is probably "
     "overstated, and “not shown to be worse” does not mean equal. Seeds: {seeds}; a seed sets the initial weights "
     "and the batches. Means are geometric; the conclusions rest on 95% confidence intervals over seeds, on one fixed set of {prompts} "
-    "prompts. Variants whose error varies more than fivefold between seeds: {spread}; for them the mean describes "
-    "no run and the interval is only a rough one. The number of steps ({steps}), $d$ and the learning rate were "
-    "not tuned; in the last fifth of the training the error still fell by more than 10% for {falling}; with more "
-    "steps their order may change.",
+    "prompts. Variants whose error varies more than fivefold between seeds: {spread}. The number of steps ({steps}), $d$ and the learning rate were "
+    "not tuned. Variants whose error still fell by more than 10% in the last fifth of the training: {falling}.",
     role="headline",
     seeds=int(seeds.max()),
     prompts=config.evaluation_prompts,
-    spread=", ".join(name for name in means.index if spread[name] > 5) or report.NONE,
+    spread=varied or NOBODY,
     falling={language: falling(language) for language in report.LANGUAGES},
     steps=config.steps,
 )
@@ -349,10 +363,10 @@ report.say(
 # %%
 report.say(
     ru="Проверено утверждений: {tested}. Подтверждено: {confirmed}; не подтверждено (данные говорят против): "
-    "{refuted}; открыто: {open}, из них таких, где зёрен пока меньше трёх: {few}. Несколько правил изменены "
-    "после первых запусков; в главах сказано, какие. Мерка «точнее усреднения» тоже выбрана после запусков.{loops}",
+    "{refuted}; открыто: {open}, из них таких, где зёрен пока меньше трёх: {few}. Если считать части утверждений, подтверждено {parts}. Несколько правил изменены "
+    "после первых запусков; в главах сказано, какие. Критерий «точнее усреднения» тоже выбран после запусков.{loops}",
     en="Claims tested: {tested}. Confirmed: {confirmed}; not confirmed (the data speak against them): {refuted}; "
-    "open: {open}, of which with fewer than three seeds so far: {few}. Some rules were changed after the first "
+    "open: {open}, of which with fewer than three seeds so far: {few}. Counted by the parts of claims, {parts} are confirmed. Some rules were changed after the first "
     "runs; the chapters say which. The yardstick “beats averaging” was chosen after the runs as well.{loops}",
     role="headline",
     tested=len(statuses),
@@ -360,13 +374,17 @@ report.say(
     refuted=statuses.count("not confirmed"),
     open=statuses.count("open"),
     few=sum(point["status"] == "open" and point["seeds"] < FEWEST for point in points),
+    parts={
+        language: f"{sum(p['confirmed'] for p in points)} {of} {sum(p['parts'] for p in points)}"
+        for language, of in (("ru", "из"), ("en", "of"))
+    },
     loops=loops if unseen else "",
 )
 
 # %%
 without = {
-    "ru": f", меньше, чем при $b$ = {main_b}, поэтому в вердиктах эти запуски не участвуют",
-    "en": f", fewer than at $b$ = {main_b}, so these runs have no part in the verdicts",
+    "ru": f", меньше, чем при $b$ = {main_b}",
+    "en": f", fewer than at $b$ = {main_b}",
 }
 for b in sorted(set(full.b) - {main_b}):
     count = full[full.b == b].seed.nunique()
@@ -512,6 +530,10 @@ numbers |= {
     "query": typical(per_run(here, "LPE (random k)", "error")) / zero,
     "control": typical(per_run(here, "LPE + CM (random k)", "error")) / zero,
 }
+unclear = {
+    "ru": " Контроль тоже не научился, поэтому может ли такая функция потерь заменить маску, эти запуски не показывают.",
+    "en": " The control has not learned either, so these runs do not show whether such a loss can replace the mask.",
+}
 
 # %%
 report.say(
@@ -520,8 +542,9 @@ report.say(
     "и интервал): {ratios}. Без дополнительных параметров: {free}.\n"
     "2. **Маска.** Она делает три вещи сразу: не даёт токену $x_i$ увидеть свой ответ $y_i$, нарушает симметрию "
     "между токенами и заставляет модель учиться при любом числе примеров. Вариантов без маски: {count}; из них "
-    "списывают: {copiers}; хотя бы вдвое точнее, чем «всегда ноль»: {solvers}. На промпте, который на один пример "
-    "короче, чем при обучении, так же точен SPE: {short}; SPE, обученный на промптах случайной длины: {random}. "
+    "списывают: {copiers}; ошибаются хотя бы вдвое меньше, чем «всегда ноль»: {solvers}. На промпте, который на один "
+    "пример короче, чем при обучении, таких зёрен у SPE {short}, а у SPE, обученного на промптах случайной длины, "
+    "{random}. "
     "Если вариант не списывает и всё же не решает задачу, дело не в утечке.",
     en="1. **What to take.** One of the variants that beat averaging with every seed and are not shown to be "
     "worse than the best (beside them the ratio of the error to its error, with "
@@ -529,8 +552,8 @@ report.say(
     "2. **The mask** does three things at once: it keeps the token $x_i$ from seeing its own answer $y_i$, it "
     "breaks the symmetry between tokens, and it makes the model learn at every number of examples. Variants "
     "without it: {count}; of them these copy: {copiers}; these at least halve the error of “always "
-    "zero”: {solvers}. On a prompt one example shorter than in training SPE does so: {short}; SPE trained on prompts "
-    "of random length: {random}. Where a variant does not copy and still does not solve the task, copying is not the reason.",
+    "zero”: {solvers}. On a prompt one example shorter than in training SPE does so with {short} seeds, "
+    "SPE trained on prompts of random length with {random}. Where a variant does not copy and still does not solve the task, copying is not the reason.",
     **numbers,
 )
 
@@ -541,14 +564,34 @@ report.say(
     "Если нет ни кодирования, ни маски, модели не сообщают, какой ответ относится к какому $x_i$.\n"
     "4. **Функция потерь вместо маски.** У LPE без маски, обученного только на запросе, при промптах случайной "
     "длины, отношение ошибки к ошибке предсказания «всегда ноль» равно {query}; у LPE + CM, которому списывать "
-    "неоткуда, после такого же обучения — {control}.",
+    "неоткуда, после такого же обучения — {control}.{unclear}",
     en="3. **The encoding** divides the error of the mask alone on average by {least} ({least_name}) to {gain} "
     "({gain_name}); undecided by these seeds: {helped_open}. With neither an encoding nor a mask the model is not "
     "told which answer belongs to which $x_i$.\n"
     "4. **A loss in place of the mask.** LPE without a mask, trained on the query alone with prompts of random "
     "length, has an error whose ratio to that of the prediction “always zero” is {query}; for LPE + CM, which has "
-    "nothing to copy, it is {control} after the same training.",
+    "nothing to copy, it is {control} after the same training.{unclear}",
+    unclear=unclear if min(numbers["control"], numbers["query"]) >= 0.5 else "",
     **numbers,
+)
+
+# %%
+twice = pd.concat(
+    generalisation.measured(run).assign(b=run.config.b, seed=run.config.seed) for run in runs
+)
+twice = twice[(twice.k == 2 * n) & (twice.extension == "") & (twice.b == main_b)]
+twice = twice[twice.variant.isin([*masked, "CM"])].drop_duplicates(keys)
+at_twice = twice.groupby("variant").error.agg(typical).sort_values()
+report.say(
+    ru="5. **Промпты вдвое длиннее, чем при обучении.** Средние ошибки вариантов с маской: {errors}. Таблица строк "
+    "кончается раньше у вариантов: {ended}.",
+    en="5. **Prompts twice as long as in training.** Mean errors of the variants with the mask: {errors}. The table of "
+    "rows ends before that in {ended}.",
+    errors={
+        language: ", ".join(f"{v} {report.number(e, language)}" for v, e in at_twice.items())
+        for language in report.LANGUAGES
+    },
+    ended=", ".join(name for name in masked if name not in at_twice) or report.NONE,
 )
 
 # %% [markdown] tags=["ru"]

@@ -242,8 +242,8 @@ report.table(
 # в GPT-2, начальные веса входного и выходного линейных слоёв — как принято в PyTorch. Скорость
 # обучения в Adam постоянна; градиенты не обрезаются, задача по ходу обучения не усложняется.
 #
-# У всех вариантов одного запуска одни и те же начальные веса (у LPE к ним добавлена обучаемая таблица)
-# и видят одни и те же батчи. Поэтому варианты сравниваются попарно, внутри запуска.
+# У всех вариантов одного запуска одни и те же начальные веса (у LPE к ним добавлена обучаемая таблица),
+# и обучаются они на одних и тех же батчах. Поэтому варианты сравниваются попарно, внутри запуска.
 
 # %% [markdown] tags=["en"]
 # Our choices and their reasons. Coordinates and function weights are $x, w \sim N(0, I_d)$ without
@@ -631,7 +631,7 @@ explorer(
         "caption": "Внимание в записанных запусках ({runs}) на одном промпте той длины, на которой модели "
         "обучались. Отдельные строки и столбцы есть у первых примеров и у запроса, а столбец «…» — сумма "
         "по остальным примерам. Цвет передаёт квадратный корень из веса, чтобы были видны и малые веса. "
-        "Неподвижный рисунок: b = {b}, итерация цикла {loop}, слой {layer}, голова {head}; там утечка в "
+        "Вначале показаны (а на неподвижном рисунке — только они) b = {b}, итерация цикла {loop}, слой {layer}, голова {head}; там утечка в "
         "этом запуске наибольшая.",
     },
     en={
@@ -650,7 +650,7 @@ explorer(
 # $n - 1$ — ошибка в целевой задаче, когда в промпте на один пример меньше, чем при обучении (запрос
 # тогда — $x_n$, другая точка, так что малые различия между этим столбцом и соседним ничего не значат).
 # Последний столбец — **доля запроса**: какая часть суммы ошибок по всем $n + 1$ токенам $x$ полного
-# промпта приходится на запрос (последняя итерация цикла). Если модель списывает ответы $y_i$, ошибаться
+# промпта приходится на запрос (ошибки взяты на последней итерации цикла). Если модель списывает ответы $y_i$, ошибаться
 # ей остаётся только на запросе, и доля близка к 1. Если запрос для неё не труднее остальных токенов,
 # доля около $1 / (n + 1)$; если с каждым примером она предсказывает точнее, доля ещё меньше. Доля около
 # 1 ещё не значит, что ошибка на запросе велика: можно списывать остальные ответы и при этом
@@ -697,35 +697,34 @@ by_b = report.means_by_b(
 )
 
 # %%
-orders = {b: own.sort_values("error").variant.tolist() for b, own in by_b.groupby("b")}
-smallest, largest = orders[min(orders)], orders[max(orders)]
+common = set.intersection(*(set(own) for _, own in full.groupby("b").seed))
+shared = full[full.seed.isin(common)]
+orders = {
+    b: own.groupby("variant").error.agg(typical).sort_values().index.tolist()
+    for b, own in shared.groupby("b")
+}
+smallest, largest = (orders[pick(orders)] if orders else [] for pick in (min, max))
 swapped = [
     f"{better} / {worse}"
     for i, better in enumerate(smallest)
     for worse in smallest[i + 1 :]
     if largest.index(better) > largest.index(worse)
 ]
-only_one = {"ru": "пока записано одно значение b", "en": "only one b is recorded so far"}
-in_order = "; ".join(f"$b$ = {b}: {', '.join(order)}" for b, order in orders.items())
-report.say(
-    ru="Варианты по возрастанию ошибки в целевой задаче, {orders}. Пары, которые при наибольшем $b$ стоят в другом "
-    "порядке, чем при наименьшем: {swapped}.",
-    en="Variants from the least target error to the largest, {orders}. Pairs whose order at the largest "
-    "$b$ differs from that at the smallest: {swapped}.",
-    orders=in_order,
-    swapped=only_one if len(orders) == 1 else ", ".join(swapped) or "—",
-)
 
 # %%
-common = set.intersection(*(set(own) for _, own in full.groupby("b").seed))
-averaged = full[full.seed.isin(common)].groupby("variant").error.agg(typical).sort_values()
+in_order = "; ".join(f"$b$ = {b}: {', '.join(order)}" for b, order in orders.items())
+averaged = shared.groupby("variant").error.agg(typical).sort_values()
 if len(orders) > 1:
     report.say(
-        ru="Среднее и по $b$, и по зерну, как в исходной работе, по зёрнам, записанным при каждом $b$ (зёрен: {seeds}): "
-        "{averaged}.",
-        en="Averaged over both $b$ and the seed, as in the source text, over the seeds recorded at every $b$ "
-        "(seeds: {seeds}): {averaged}.",
+        ru="Дальше — только по зёрнам, записанным при каждом $b$ (зёрен: {seeds}). Варианты по возрастанию ошибки в "
+        "целевой задаче, {orders}. Пары, которые при наибольшем $b$ стоят в другом порядке, чем при наименьшем: "
+        "{swapped}. Среднее и по $b$, и по зерну, как в исходной работе: {averaged}.",
+        en="From here on only the seeds recorded at every $b$ count (seeds: {seeds}). Variants from the least target "
+        "error to the largest, {orders}. Pairs whose order at the largest $b$ differs from that at the smallest: "
+        "{swapped}. Averaged over both $b$ and the seed, as in the source text: {averaged}.",
         seeds=len(common),
+        orders=in_order,
+        swapped=", ".join(swapped) or "—",
         averaged={language: listed(averaged, language) for language in report.LANGUAGES},
     )
 

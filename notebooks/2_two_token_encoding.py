@@ -62,8 +62,8 @@
 # %% [markdown] tags=["ru"]
 # ## Гипотезы
 #
-# Записаны до запусков с новыми вариантами; первый запуск первого ноутбука ($b = 1$, зерно 0) уже был, а когда
-# записана гипотеза D — уже все три.
+# Записаны до запусков с новыми вариантами; первый запуск первого ноутбука ($b = 1$, зерно 0) к тому времени уже
+# был выполнен, а к моменту записи гипотезы D — все три его запуска при $b = 1$.
 #
 # - **11** (автор): с каузальной маской TPE может оказаться лучше всех остальных кодирований.
 # - **A** (наша): без маски TPE задачу не решит. Такая модель различает токены $x$ (как и токены $y$)
@@ -80,7 +80,7 @@
 # ## Hypotheses
 #
 # Written before the runs with new variants; the first notebook’s first run ($b = 1$, seed 0) was there
-# already, and when D was written, all three of its runs.
+# already, and when D was written, all three of its runs at $b = 1$.
 #
 # - **11** (the author’s): with the causal mask TPE may turn out better than every other encoding.
 # - **A** (ours): without a mask TPE will not solve the task. Such a model tells one $x$-token from

@@ -46,7 +46,7 @@
 # %% [markdown] tags=["ru"]
 # ## Гипотезы
 #
-# Записаны до запусков с новыми вариантами; все наши. Запуски первого ноутбука при $b = 1$ уже были, а малые
+# Записаны до запусков с новыми вариантами; все наши. Запуски первого ноутбука при $b = 1$ уже были выполнены, а малые
 # начальные веса входного слоя мы испытывали ещё в пробных запусках.
 #
 # - **A**: с маской уменьшенные строки SPE дают меньшую ошибку, чем обычные: дело хотя бы отчасти в
@@ -85,8 +85,8 @@ import logging
 
 import pandas as pd
 
-from icl_core import drawing, evaluation, model, records, report, sampler, training
-from icl_core.config import Config, notebook_parameters
+from icl_core import drawing, evaluation, generalisation, model, records, report, sampler, training
+from icl_core.config import VARIANTS, Config, notebook_parameters
 from icl_core.verdicts import claim, outcomes, per_run
 
 logging.basicConfig(format="%(asctime)s %(message)s")
@@ -218,6 +218,20 @@ by_b = report.means_by_b(
 )
 
 # %%
+copying = generalisation.copying(runs)
+copying = copying[copying.variant.map(lambda name: VARIANTS[name].mask) == "none"]
+shares = {
+    name: f"{name} ({own.sum()} / {len(own)})" for name, own in copying.groupby("variant").copies
+}
+report.say(
+    ru="Списывание здесь определено так же, как в [третьем ноутбуке](3_label_leakage.ipynb#Copying-and-learning). При "
+    "скольких зёрнах из скольких списывают варианты без маски: {shares}.",
+    en="Copying is defined here as in the [third notebook](3_label_leakage.ipynb#Copying-and-learning). With how many "
+    "seeds of how many the variants without a mask copy: {shares}.",
+    shares=", ".join(shares.values()),
+)
+
+# %%
 first = records.recorded_runs(out, Config(**given))
 if first:
     rows = records.tidy(first, "errors")
@@ -282,11 +296,11 @@ results = pd.DataFrame(claims)
 # %%
 statements = {
     "A": (
-        "SPE + CM с малыми строками лучше обычного: дело хотя бы отчасти в масштабе",
+        "SPE + CM с малыми строками лучше, чем SPE + CM с обычными: дело хотя бы отчасти в масштабе",
         "SPE + CM with small rows beats the usual one: scale is at least part of the story",
     ),
     "B": (
-        "LPE + CM с начальной таблицей SPE хуже обычного",
+        "LPE + CM, начинающий с таблицы SPE, хуже, чем обычный LPE + CM",
         "LPE + CM that starts from SPE’s table is worse than the usual one",
     ),
     "C": (

@@ -401,15 +401,14 @@ report.effects("loop_effects", results)
 # %% [markdown] tags=["ru"]
 # ## Чего этот эксперимент не показывает
 #
-# - **Вариантов взято немного.** pair + TPE + CM и RoPE + CM, у которых при $b = 1$ ошибка мала, с циклом не
-#   обучались; второй и третий ноутбуки при $b > 1$ обучат и их, но это во много раз дольше.
+# - **Вариантов взято немного.** Например, pair + TPE + CM и RoPE + CM с циклом не обучались; второй ноутбук
+#   при $b > 1$ обучит и их, но это намного дольше.
 # - **Шагов столько же, сколько при $b = 1$.** Вариант, который ничему не научился за эти шаги, мог бы
 #   научиться позже.
 
 # %% [markdown] tags=["en"]
 # ## What this experiment does not show
 #
-# - **Only a few variants were taken.** pair + TPE + CM and RoPE + CM, whose error is small at $b = 1$, were
-#   not trained with a loop; the second and third notebooks train them too at $b > 1$, which takes many times
-#   as long.
+# - **Only a few variants were taken.** pair + TPE + CM and RoPE + CM, for example, were not trained with a
+#   loop; the second notebook trains them too at $b > 1$, which takes much longer.
 # - **As many steps as at $b = 1$.** A variant that learned nothing in these steps might have learned later.

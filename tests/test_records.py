@@ -5,7 +5,9 @@ import math
 import re
 import shutil
 import subprocess
+import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -187,6 +189,16 @@ def test_what_is_recorded_is_not_overwritten(tiny, tmp_path, write):
     assert str(run.folder) in str(raised.value)
     assert content(run.folder) == before
     assert [path.name for path in run.folder.parent.iterdir()] == ["b1-seed0"]
+
+
+def test_measurements_made_at_one_time_are_all_kept(tiny, write, monkeypatch):
+    """Two notebooks may measure the same run at once: neither loses the other's line."""
+    run = write(tiny())
+    read, names = records.read_sums, [f"{i}.csv" for i in range(8)]
+    monkeypatch.setattr(records, "read_sums", lambda folder: (read(folder), time.sleep(0.05))[0])
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda name: records.write_measurements(run, name, run.errors), names))
+    assert set(names) <= set(read(run.folder))
 
 
 def test_find_run_gives_the_run_or_none_or_says_what_differs(tiny, tmp_path, write):

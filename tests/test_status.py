@@ -205,3 +205,24 @@ def test_an_ablation_may_have_parameters_of_its_own_and_runs_of_every_function_c
     assert [run.steps for run in runs] == [20] * 8 + [10_000] and {run.d for run in runs} == {3}
     names = ["", "-sparse", "-network", "-tree"]
     assert [run.name for run in runs[:4]] == [f"b1-seed0{name}" for name in names]
+
+
+@pytest.mark.parametrize(
+    "lost, message",
+    [
+        ("parameters", "'parameters' is missing; grids/full.yaml shows"),
+        ("seeds", "'seeds' is missing; grids/full.yaml shows"),
+        ("ablation", "unknown ['1_position']; known: ['1_position_and_mask', "),
+    ],
+)
+def test_a_grid_that_lacks_something_is_refused(lost, message, tmp_path, monkeypatch, capsys):
+    runs = {"b": [1]} if lost == "seeds" else {"b": [1], "seeds": [0]}
+    name = "1_position" if lost == "ablation" else "1_position_and_mask"
+    grid = {"out": ".", "ablations": {name: runs}} | (
+        {} if lost == "parameters" else {"parameters": {}}
+    )
+    (tmp_path / "own.yaml").write_text(yaml.dump(grid))
+    monkeypatch.setattr(sys, "argv", ["status", str(tmp_path / "own.yaml")])
+    with pytest.raises(SystemExit):
+        status.main()
+    assert message in capsys.readouterr().err

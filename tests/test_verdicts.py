@@ -157,6 +157,13 @@ def test_instability_is_the_mean_distance_in_decades_to_the_runs_of_the_same_b()
     assert instability(table, "CM").to_dict() == pytest.approx(expected)
 
 
+def test_instability_of_a_diverged_run_is_no_number():
+    """Its healthy steps alone would make it look like the others, and the claim is left open."""
+    found = instability(curves({(1, 0): [1, 2], (1, 1): [1, 3], (1, 2): [1, math.nan]}), "CM")
+    assert found.isna().to_dict() == {(1, 0): False, (1, 1): False, (1, 2): True}
+    assert judge(found, above=-10).status == "open"
+
+
 def test_instability_takes_three_runs_of_a_b():
     """Two runs are always equally far from their mean: an interval of no width, from nothing."""
     few = instability(curves({(1, 0): [1, 10], (1, 1): [5, 2], (5, 0): [1, 2]}), "CM")
