@@ -138,6 +138,12 @@ def measured(run: records.Run) -> pd.DataFrame:
     return _once(run, "elsewhere.csv", COLUMNS, lambda model: measure(model, run.config))
 
 
+def measured_in(runs: Sequence[records.Run]) -> pd.DataFrame:
+    """All that measured has of the runs, with b and seed; a variant taken over counts once."""
+    tables = [measured(run).assign(b=run.config.b, seed=run.config.seed) for run in runs]
+    return pd.concat(tables).drop_duplicates(["b", "seed", *COLUMNS[:5]])
+
+
 def query_shares(run: records.Run) -> pd.DataFrame:
     """Rows (variant, share), evaluation.query_share on full prompts: read, or made and recorded."""
 

@@ -56,6 +56,14 @@ def number(value: float, language: str, digits: int = 3) -> str:
     return text.replace("-", "−").replace(".", "," if language == "ru" else ".")
 
 
+def named(values: pd.Series) -> dict[str, str]:
+    """Each name of the index with its number, in each language: “CM 0.367, SPE 0.193”."""
+    return {
+        language: ", ".join(f"{name} {number(value, language)}" for name, value in values.items())
+        for language in LANGUAGES
+    }
+
+
 def beside(value: float, threshold: float, language: str, digits: int = 2) -> str:
     """The number, with more digits where it takes them to tell it from the threshold."""
     while digits < 4 and value != threshold:

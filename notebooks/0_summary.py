@@ -299,14 +299,13 @@ def looped(b, language):
 def added_once(b):
     """A sentence on the variants (first iteration) at b, if there are any: their mean errors."""
     own = full[(full.b == b) & full.variant.str.endswith(" (first iteration)")]
+    if own.empty:
+        return ""
     own = own.groupby("variant").error.agg(typical).sort_values()
-    ru, en = (
-        ", ".join(f"{v.partition(' (')[0]} {report.number(e, language)}" for v, e in own.items())
-        for language in report.LANGUAGES
-    )
+    found = report.named(own.rename(lambda name: name.partition(" (")[0]))
     return {
-        "ru": f" С кодированием только на первой итерации цикла: {ru}." if ru else "",
-        "en": f" With the encoding in the first loop iteration only: {en}." if en else "",
+        "ru": f" С кодированием только на первой итерации цикла: {found['ru']}.",
+        "en": f" With the encoding in the first loop iteration only: {found['en']}.",
     }
 
 
@@ -576,22 +575,17 @@ report.say(
 )
 
 # %%
-twice = pd.concat(
-    generalisation.measured(run).assign(b=run.config.b, seed=run.config.seed) for run in runs
-)
+twice = generalisation.measured_in(runs)
 twice = twice[(twice.k == 2 * n) & (twice.extension == "") & (twice.b == main_b)]
-twice = twice[twice.variant.isin([*masked, "CM"])].drop_duplicates(keys)
+twice = twice[twice.variant.isin([*masked, "CM"])]
 at_twice = twice.groupby("variant").error.agg(typical).sort_values()
 report.say(
     ru="5. **Промпты вдвое длиннее, чем при обучении.** Средние ошибки вариантов с маской: {errors}. Таблица строк "
     "кончается раньше у вариантов: {ended}.",
     en="5. **Prompts twice as long as in training.** Mean errors of the variants with the mask: {errors}. The table of "
     "rows ends before that in {ended}.",
-    errors={
-        language: ", ".join(f"{v} {report.number(e, language)}" for v, e in at_twice.items())
-        for language in report.LANGUAGES
-    },
-    ended=", ".join(name for name in masked if name not in at_twice) or report.NONE,
+    errors=report.named(at_twice),
+    ended=", ".join(name for name in masked if name not in at_twice) or NOBODY,
 )
 
 # %% [markdown] tags=["ru"]

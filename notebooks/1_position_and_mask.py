@@ -525,14 +525,10 @@ unmasked = ["none", "LPE", "SPE"]
 means = errors[errors.k == config.n_examples].groupby(["b", "variant"]).error.agg(typical)
 
 
-def listed(own, language):
-    """Variants and their errors in words."""
-    return ", ".join(f"{name} {report.number(value, language)}" for name, value in own.items())
-
-
 of_unmasked = {
     language: "; ".join(
-        f"{at} $b$ = {own_b} {listed(means[own_b][unmasked], language)}" for own_b in seeds.index
+        f"{at} $b$ = {own_b} {report.named(means[own_b][unmasked])[language]}"
+        for own_b in seeds.index
     )
     for language, at in (("ru", "при"), ("en", "at"))
 }
@@ -725,7 +721,7 @@ if len(orders) > 1:
         seeds=len(common),
         orders=in_order,
         swapped=", ".join(swapped) or "—",
-        averaged={language: listed(averaged, language) for language in report.LANGUAGES},
+        averaged=report.named(averaged),
     )
 
 # %% [markdown] tags=["ru"]

@@ -162,13 +162,7 @@ n, six = config.n_examples, list(config.variants)
 # %%
 run = training.run(config, out)
 runs = {name: records.recorded_runs(out, Config(ablation=name, **given)) for name in FULL_SIZE}
-measured = pd.concat(
-    [
-        generalisation.measured(r).assign(b=r.config.b, seed=r.config.seed)
-        for recorded in runs.values()
-        for r in recorded
-    ]
-).drop_duplicates(["b", "seed", *generalisation.COLUMNS[:5]])
+measured = generalisation.measured_in([run for recorded in runs.values() for run in recorded])
 report.say(
     ru="Измерено запусков первого ноутбука: {first}; остальных ноутбуков: {others}.",
     en="Measured runs of the first notebook: {first}; of the other notebooks: {others}.",

@@ -120,6 +120,14 @@ def test_measurements_are_made_once_and_go_with_their_run(tiny, tmp_path, monkey
         generalisation.measured(run)
 
 
+def test_measurements_of_several_runs_count_a_variant_of_two_once(tiny, tmp_path):
+    """A later ablation's run has the variants that it took over, too."""
+    run = training.run(tiny(), str(tmp_path))
+    table = generalisation.measured_in([run, run])
+    assert len(table) == len(generalisation.measured(run)) and set(table.variant) == {"CM", "LPE"}
+    assert set(zip(table.b, table.seed)) == {(run.config.b, run.config.seed)}
+
+
 def test_the_querys_shares_are_kept_beside_the_run(tiny, tmp_path, monkeypatch):
     """A report over a thousand runs reads them; it does not ask a thousand models."""
     run = training.run(tiny(), str(tmp_path))

@@ -209,6 +209,11 @@ def test_an_open_verdict_without_an_interval_is_stored_as_json_has_it(shown):
     assert (unsure["status"], unsure["value"], unsure["low"]) == ("open", pytest.approx(2), None)
 
 
+def test_names_stand_with_their_numbers_in_both_languages():
+    values = pd.Series({"CM": 0.5, "SPE": math.nan})
+    assert report.named(values) == {"ru": "CM 0,5, SPE —", "en": "CM 0.5, SPE —"}
+
+
 def test_means_by_b_put_the_best_first_and_a_diverged_variant_last(shown):
     rows = [(1, 0, "A", 1.0), (1, 1, "A", math.nan), (1, 0, "B", 4.0), (1, 1, "B", 1.0)]
     full = pd.DataFrame(rows, columns=["b", "seed", "variant", "error"])
