@@ -304,7 +304,9 @@ def _decisive(row: pd.Series) -> dict:
 def _verdict(row: pd.Series) -> dict[str, str]:
     """The status in each language; in brackets the reason if one is given, or too few seeds."""
     few = row.status == "open" and row.seeds < FEWEST
-    why = row.get("why") or (few and {"ru": f"зёрен: {row.seeds}", "en": f"seeds: {row.seeds}"})
+    why = row.get("why") or (
+        few and {"ru": f"зёрен:\u00a0{row.seeds}", "en": f"seeds:\u00a0{row.seeds}"}
+    )
     words = STATUSES[row.status]
     return {key: f"{own} ({why[key]})" for key, own in words.items()} if why else words
 
