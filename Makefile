@@ -41,7 +41,7 @@ grid: .venv/ready
 
 status:  ## which runs of GRID (full) are done, running, interrupted or missing
 status: .venv/ready
-	@.venv/bin/python -m icl_core.status grids/$(or $(GRID),full).yaml
+	@.venv/bin/python -m icl_report.status grids/$(or $(GRID),full).yaml
 
 lab:     ## opens the notebooks in JupyterLab
 lab: .venv/ready

@@ -95,7 +95,7 @@ def execute(ablation, b, seed, target):
     changed = {k: v for k, v in parameters.items() if v != NOTEBOOK_DEFAULTS.get(k)}
     return (
         f"{PYTHON} -m jupytext --quiet --to ipynb --output - notebooks/{ablation}.py | "
-        f"{PYTHON} -m icl_core.execute - {target} --parameters_yaml "
+        f"{PYTHON} -m icl_report.execute - {target} --parameters_yaml "
         f"{shlex.quote(yaml.dump(changed))}"
         " --kernel python3 --cwd notebooks --stderr-file /dev/stderr --no-progress-bar"
     )
@@ -110,7 +110,7 @@ def write_report(runs_of):
             continue
         last, final = OUT / f"build/{ablation}.ipynb", OUT / f"notebooks/{ablation}.ipynb"
         commands.append(execute(ablation, *runs[0], last))
-        commands.append(f"{PYTHON} -m icl_core.pages clean {last} {final}")
+        commands.append(f"{PYTHON} -m icl_report.pages clean {last} {final}")
         notebooks.append(str(final))
     if not notebooks:
         sys.exit(
@@ -119,11 +119,11 @@ def write_report(runs_of):
         )
     last, summary = OUT / "build/0_summary.ipynb", OUT / "notebooks/0_summary.ipynb"
     commands.append(execute("0_summary", 1, 0, last))  # it reads the verdicts of the others
-    commands.append(f"{PYTHON} -m icl_core.pages clean {last} {summary}")
-    commands.append(f"{PYTHON} -m icl_core.pages build {OUT} {summary} {' '.join(notebooks)}")
+    commands.append(f"{PYTHON} -m icl_report.pages clean {last} {summary}")
+    commands.append(f"{PYTHON} -m icl_report.pages build {OUT} {summary} {' '.join(notebooks)}")
     if OUT == Path("."):  # README tells of the recorded runs, not of a small grid
         for readme, language in (("README.md", "en"), ("README.ru.md", "ru")):
-            headline = f"{PYTHON} -m icl_core.pages headline {summary} {readme} {language}"
+            headline = f"{PYTHON} -m icl_report.pages headline {summary} {readme} {language}"
             commands.append(headline)
     return "\n".join(commands)
 
@@ -175,5 +175,5 @@ rule run:
     message:
         "the run {wildcards.ablation}, b = {wildcards.b}, seed = {wildcards.seed}; its log is {log}"
     shell:
-        "( {params.command} && {PYTHON} -m icl_core.pages clean {output} {params.kept} ) "
+        "( {params.command} && {PYTHON} -m icl_report.pages clean {output} {params.kept} ) "
         "> {log} 2>&1"

@@ -18,8 +18,8 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from icl_core import files, records
-from icl_core.config import Config
+from icl_report import files, records
+from icl_report.config import Config
 
 ABLATION = "1_position_and_mask"
 RECORDED = records.PROJECT / "data" / ABLATION / "b1-seed1"

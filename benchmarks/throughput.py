@@ -18,10 +18,10 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from icl_core.config import VARIANTS, Config, Variant
-from icl_core.model import ALL, X_TOKENS, LoopedTransformer
-from icl_core.sampler import batch
-from icl_core.training import adam, training_loss, update
+from icl_report.config import VARIANTS, Config, Variant
+from icl_report.model import ALL, X_TOKENS, LoopedTransformer
+from icl_report.sampler import batch
+from icl_report.training import adam, training_loss, update
 
 STEPS, WARM_UP = 12, 3
 GROWTH_STEPS, GROWTH_WARM_UP = 5, 1

@@ -33,8 +33,8 @@ import math
 
 import pandas as pd
 
-from icl_core import drawing, evaluation, generalisation, model, records, report, sampler
-from icl_core.config import (
+from icl_report import drawing, evaluation, generalisation, model, records, report, sampler
+from icl_report.config import (
     ABLATIONS,
     FULL_SIZE,
     FUNCTION_CLASSES,
@@ -43,7 +43,7 @@ from icl_core.config import (
     Config,
     notebook_parameters,
 )
-from icl_core.verdicts import FEWEST, claim, outcomes, per_run, typical
+from icl_report.verdicts import FEWEST, claim, outcomes, per_run, typical
 
 logging.basicConfig(format="%(asctime)s %(message)s")
 

@@ -122,7 +122,7 @@ import logging
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from icl_core import (
+from icl_report import (
     drawing,
     encodings,
     evaluation,
@@ -133,12 +133,12 @@ from icl_core import (
     sampler,
     training,
 )
-from icl_core.attention_figure import explorer
-from icl_core.config import Config, notebook_parameters
-from icl_core.verdicts import claim, instability, last_rows, outcomes, per_run, typical
+from icl_report.attention_figure import explorer
+from icl_report.config import Config, notebook_parameters
+from icl_report.verdicts import claim, instability, last_rows, outcomes, per_run, typical
 
 logging.basicConfig(format="%(asctime)s %(message)s")
-logging.getLogger("icl_core").setLevel("INFO")
+logging.getLogger("icl_report").setLevel("INFO")
 
 # %% tags=["parameters"]
 b: int = 1  # loop iterations / число итераций цикла

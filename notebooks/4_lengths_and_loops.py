@@ -83,12 +83,12 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
-from icl_core import drawing, evaluation, generalisation, records, report, training
-from icl_core.config import FULL_SIZE, VARIANTS, Config, notebook_parameters
-from icl_core.verdicts import claim, per_run, typical
+from icl_report import drawing, evaluation, generalisation, records, report, training
+from icl_report.config import FULL_SIZE, VARIANTS, Config, notebook_parameters
+from icl_report.verdicts import claim, per_run, typical
 
 logging.basicConfig(format="%(asctime)s %(message)s")
-logging.getLogger("icl_core").setLevel("INFO")
+logging.getLogger("icl_report").setLevel("INFO")
 
 # %% tags=["parameters"]
 b: int = 1  # loop iterations / число итераций цикла

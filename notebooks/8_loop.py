@@ -79,12 +79,12 @@ import logging
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from icl_core import drawing, evaluation, generalisation, records, report, sampler, training
-from icl_core.config import VARIANTS, Config, notebook_parameters
-from icl_core.verdicts import claim, outcomes, per_run, withhold
+from icl_report import drawing, evaluation, generalisation, records, report, sampler, training
+from icl_report.config import VARIANTS, Config, notebook_parameters
+from icl_report.verdicts import claim, outcomes, per_run, withhold
 
 logging.basicConfig(format="%(asctime)s %(message)s")
-logging.getLogger("icl_core").setLevel("INFO")
+logging.getLogger("icl_report").setLevel("INFO")
 
 # %% tags=["parameters"]
 b: int = 1  # loop iterations / число итераций цикла

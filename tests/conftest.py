@@ -8,8 +8,8 @@ import pytest
 import torch
 from hypothesis import settings
 
-from icl_core.config import Config
-from icl_core.model import LoopedTransformer
+from icl_report.config import Config
+from icl_report.model import LoopedTransformer
 
 torch.set_num_threads(1)
 settings.register_profile("tests", deadline=None, derandomize=True, database=None, max_examples=40)

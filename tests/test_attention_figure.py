@@ -11,9 +11,9 @@ import torch
 from IPython.core.formatters import DisplayFormatter
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from icl_core import attention_figure, evaluation, report, sampler, training
-from icl_core.attention_figure import MIME, SHOWN, condense, decoded, quantise, token_names
-from icl_core.pages import build_pages
+from icl_report import attention_figure, evaluation, report, sampler, training
+from icl_report.attention_figure import MIME, SHOWN, condense, decoded, quantise, token_names
+from icl_report.pages import build_pages
 
 WORDS = {
     "ru": {"alt": "Карты внимания", "caption": "Запуски {runs}; слой {layer}"},

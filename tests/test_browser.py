@@ -10,7 +10,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect, sync_playwright
 
-from icl_core.records import PROJECT, read_run
+from icl_report.records import PROJECT, read_run
 
 PAGES = {language: PROJECT / "report" / f"report.{language}.html" for language in ("ru", "en")}
 OTHER = {"ru": "en", "en": "ru"}

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icl_core.config import ABLATIONS, VARIANTS, Config, ConfigError, Variant, notebook_parameters
+from icl_report.config import ABLATIONS, VARIANTS, Config, ConfigError, Variant, notebook_parameters
 
 COUNT = "an integer ≥ 1"
 UP_TO = "an integer ≥ 1 and ≤ "

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from icl_core import config as names
-from icl_core import sampler
-from icl_core.encodings import ENCODINGS, MASKS, NoEncoding, Rotary, Sinusoidal
-from icl_core.model import X_TOKENS, rotate
+from icl_report import config as names
+from icl_report import sampler
+from icl_report.encodings import ENCODINGS, MASKS, NoEncoding, Rotary, Sinusoidal
+from icl_report.model import X_TOKENS, rotate
 
 
 @pytest.fixture(scope="module")

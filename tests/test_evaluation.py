@@ -9,9 +9,9 @@ from scipy import stats
 from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.neighbors import KNeighborsRegressor
 
-from icl_core import evaluation, sampler
-from icl_core.config import ABLATIONS, VARIANTS
-from icl_core.model import QUERY
+from icl_report import evaluation, sampler
+from icl_report.config import ABLATIONS, VARIANTS
+from icl_report.model import QUERY
 
 SIX = ABLATIONS["1_position_and_mask"]
 CAUSAL = tuple(name for name in SIX if name.endswith("CM"))

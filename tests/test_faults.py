@@ -31,16 +31,16 @@ import torch
 import yaml
 from conftest import TINY
 
-from icl_core import checkpoints, files, locks, pages, places, records, training
-from icl_core.checkpoints import CheckpointError
-from icl_core.config import VARIANTS, Config, ConfigError
-from icl_core.training import run, train
+from icl_report import checkpoints, files, locks, pages, places, records, training
+from icl_report.checkpoints import CheckpointError
+from icl_report.config import VARIANTS, Config, ConfigError
+from icl_report.training import run, train
 
 KILLS = int(os.environ.get("KILLS", 3))
 CM = (VARIANTS["CM"],)
 # One process imports torch, and each process to be killed is a fork of it.
 WORKERS = multiprocessing.get_context("forkserver")
-WORKERS.set_forkserver_preload(["icl_core.training", "pytest", "nbformat"])
+WORKERS.set_forkserver_preload(["icl_report.training", "pytest", "nbformat"])
 
 
 @pytest.fixture(autouse=True)
@@ -285,8 +285,8 @@ def go_slowly():
 INTERRUPTED = """
 import os, signal, time
 from pathlib import Path
-from icl_core import training
-from icl_core.config import Config
+from icl_report import training
+from icl_report.config import Config
 
 config, update = Config(**{parameters!r}), training.update
 def interrupted(config, model, optimiser, at):
@@ -320,7 +320,7 @@ def test_jupyter_and_papermill_interrupt_a_run_that_resumes(
     cells = [nbformat.v4.new_code_cell(text.format(**names)) for text in (INTERRUPTED, RESUMED)]
     notebook = nbformat.v4.new_notebook(cells=cells)
     nbformat.write(notebook, tmp_path / "in.ipynb")
-    command = [sys.executable, "-m", "icl_core.execute", "in.ipynb", "out.ipynb", "-k", "python3"]
+    command = [sys.executable, "-m", "icl_report.execute", "in.ipynb", "out.ipynb", "-k", "python3"]
     papermill = subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -687,7 +687,7 @@ def report_of_a_hostile_divergence(tmp_path_factory):
     command = [
         sys.executable,
         "-m",
-        "icl_core.execute",
+        "icl_report.execute",
         str(out / "in.ipynb"),
         str(out / "a.ipynb"),
     ]

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 import torch
 
-from icl_core import evaluation, generalisation, records, sampler, training
-from icl_core.config import VARIANTS
-from icl_core.generalisation import SCALES, drawn, extended, iteration_errors, measure
+from icl_report import evaluation, generalisation, records, sampler, training
+from icl_report.config import VARIANTS
+from icl_report.generalisation import SCALES, drawn, extended, iteration_errors, measure
 
 DRAWN = 20_000
 

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from icl_core import generalisation, pages, records
-from icl_core.config import ABLATIONS, FULL_SIZE, FUNCTION_CLASSES, Config
+from icl_report import generalisation, pages, records
+from icl_report.config import ABLATIONS, FULL_SIZE, FUNCTION_CLASSES, Config
 
 PROJECT = records.PROJECT
 GRIDS = {path.stem: yaml.safe_load(path.read_text()) for path in PROJECT.glob("grids/*.yaml")}

@@ -6,7 +6,7 @@ import math
 import matplotlib.pyplot as plt
 import pytest
 
-from icl_core.hover import points_of
+from icl_report.hover import points_of
 
 
 @pytest.fixture

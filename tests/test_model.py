@@ -7,9 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from icl_core import sampler
-from icl_core.config import ABLATIONS, VARIANTS, Config, Variant
-from icl_core.model import (
+from icl_report import sampler
+from icl_report.config import ABLATIONS, VARIANTS, Config, Variant
+from icl_report.model import (
     ALL,
     QUERY,
     X_TOKENS,
@@ -287,7 +287,7 @@ def test_padding_is_seen_by_no_prediction_and_no_gradient(
     model, prompts = perturbed(config, variants), sampler.batch(config, 0).tokens
 
     def results(alignment):
-        monkeypatch.setattr("icl_core.model.ALIGNMENT", alignment)
+        monkeypatch.setattr("icl_report.model.ALIGNMENT", alignment)
         model.zero_grad()
         tokens = prompts[:, :n_tokens].clone().requires_grad_()
         bias = model.scores(n_tokens, 1).bias

@@ -10,10 +10,10 @@ import nbformat
 import pandas as pd
 import pytest
 
-from icl_core import report
-from icl_core.config import Config
-from icl_core.records import PROJECT
-from icl_core.verdicts import claim, instability, per_run
+from icl_report import report
+from icl_report.config import Config
+from icl_report.records import PROJECT
+from icl_report.verdicts import claim, instability, per_run
 
 SOURCES = sorted((PROJECT / "notebooks").glob("*.py"))
 # Until a run of it is recorded, a notebook is only executed in the smoke grid (test_grid.py).

@@ -41,7 +41,7 @@ def imported(*files):
                 modules |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and not node.level:
                 modules.add(node.module.split(".")[0])
-    modules -= {*sys.stdlib_module_names, "icl_core", "conftest"}
+    modules -= {*sys.stdlib_module_names, "icl_report", "conftest"}
     owners = packages_distributions()
     return {canonicalize_name(owners.get(module, [module])[0]) for module in modules}
 
@@ -57,7 +57,7 @@ def test_environment_is_pyproject_for_conda():
 
 
 def test_every_import_is_a_declared_dependency():
-    core = [*(PROJECT / "icl_core").rglob("*.py"), *(PROJECT / "notebooks").glob("*.py")]
+    core = [*(PROJECT / "icl_report").rglob("*.py"), *(PROJECT / "notebooks").glob("*.py")]
     assert imported(*core) <= declared().keys()
     assert imported(*(PROJECT / "tests").glob("*.py")) <= declared("test").keys()
 

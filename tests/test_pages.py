@@ -10,9 +10,9 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from icl_core.markup import mathml
-from icl_core.pages import PLACES, build_pages, clean, put_headline
-from icl_core.records import PROJECT
+from icl_report.markup import mathml
+from icl_report.pages import PLACES, build_pages, clean, put_headline
+from icl_report.records import PROJECT
 
 HOSTILE = "<script>alert('x')</script>\"><b>"
 SVG = """<?xml version="1.0"?>

@@ -10,9 +10,9 @@ import pytest
 import yaml
 from papermill.translators import PythonTranslator
 
-from icl_core import places
-from icl_core.config import Config, ConfigError, notebook_parameters
-from icl_core.training import run
+from icl_report import places
+from icl_report.config import Config, ConfigError, notebook_parameters
+from icl_report.training import run
 
 THOROUGH = "KILLS" in os.environ  # make test-faults
 WHOLE = "must be an integer ≥ 1 and ≤ "
@@ -93,7 +93,7 @@ def test_papermill_stops_at_a_bad_parameter_within_seconds(tmp_path, name, value
     """Before anything is trained: nothing is written but the notebook with the error."""
     source = places.PROJECT / "notebooks" / "1_position_and_mask.py"
     jupytext.write(jupytext.read(source), tmp_path / "in.ipynb")
-    command = [sys.executable, "-m", "icl_core.execute", str(tmp_path / "in.ipynb"), "-", "-k"]
+    command = [sys.executable, "-m", "icl_report.execute", str(tmp_path / "in.ipynb"), "-", "-k"]
     command += ["python3", "-y", yaml.safe_dump({name: value, "out": str(tmp_path / "out")})]
     before = os.times()
     done = subprocess.run(command, cwd=source.parent, capture_output=True, text=True)

@@ -10,8 +10,8 @@ import nbformat
 import pytest
 import yaml
 
-from icl_core.pages import put_headline
-from icl_core.records import PROJECT
+from icl_report.pages import put_headline
+from icl_report.records import PROJECT
 
 READMES = {"README.md": "en", "README.ru.md": "ru"}
 SMOKE = yaml.safe_load((PROJECT / "grids" / "smoke.yaml").read_text())["parameters"]

@@ -15,11 +15,11 @@ import pytest
 import safetensors.torch
 import torch
 
-from icl_core import evaluation, files, records, sampler
-from icl_core.config import ABLATIONS
-from icl_core.model import LoopedTransformer, variant_weights
-from icl_core.records import RecordError, find_run, read_run, recorded_runs, tidy, write_run
-from icl_core.training import recorded_model
+from icl_report import evaluation, files, records, sampler
+from icl_report.config import ABLATIONS
+from icl_report.model import LoopedTransformer, variant_weights
+from icl_report.records import RecordError, find_run, read_run, recorded_runs, tidy, write_run
+from icl_report.training import recorded_model
 
 RUN = "data/1_position_and_mask"
 LEAK = records.COLUMNS["leak.csv"]

@@ -11,10 +11,10 @@ import pytest
 from matplotlib.text import Text
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-from icl_core import drawing, report
-from icl_core.config import ABLATIONS
-from icl_core.evaluation import FITTING_SOLVERS, REFERENCE_SOLVERS
-from icl_core.verdicts import claim
+from icl_report import drawing, report
+from icl_report.config import ABLATIONS
+from icl_report.evaluation import FITTING_SOLVERS, REFERENCE_SOLVERS
+from icl_report.verdicts import claim
 
 
 @pytest.fixture

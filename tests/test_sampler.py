@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from icl_core import sampler
-from icl_core.config import FUNCTION_CLASSES
+from icl_report import sampler
+from icl_report.config import FUNCTION_CLASSES
 
 SIZES = {
     "seed": st.integers(0, 2**32 - 1),

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from icl_core import records
+from icl_report import records
 
 pytestmark = pytest.mark.slurm
 PROJECT = records.PROJECT

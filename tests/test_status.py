@@ -12,8 +12,8 @@ import yaml
 from conftest import TINY
 from tqdm import tqdm
 
-from icl_core import locks, places, records, status, training
-from icl_core.training import run
+from icl_report import locks, places, records, status, training
+from icl_report.training import run
 
 
 class StoppedError(Exception):
@@ -65,7 +65,7 @@ def test_every_state_of_a_run_is_told(grid, tmp_path, monkeypatch):
         kind, told = status.state_of(grid["out"], running)
         assert kind == "running" and told.startswith(f"{expected}; process ")
         printed = subprocess.run(
-            [sys.executable, "-m", "icl_core.status", str(tmp_path / "grid.yaml")],
+            [sys.executable, "-m", "icl_report.status", str(tmp_path / "grid.yaml")],
             cwd=records.PROJECT,
             capture_output=True,
             text=True,
@@ -152,7 +152,7 @@ def test_a_grid_that_is_no_yaml_is_refused_by_name(tmp_path, monkeypatch, capsys
 
 def test_status_does_without_torch():
     """Else it would take seconds, and someone who watches asks often."""
-    heavy = "import sys, icl_core.status; print({'torch', 'pandas'} & sys.modules.keys())"
+    heavy = "import sys, icl_report.status; print({'torch', 'pandas'} & sys.modules.keys())"
     shown = subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True)
     assert shown.stdout.strip() == "set()"
 
@@ -161,7 +161,7 @@ def test_a_batch_log_has_a_line_every_so_often(tiny, tmp_path, monkeypatch, capl
     """Where it is, the latest losses, the time left; and where a resumed run goes on."""
     stop_in(monkeypatch, "CM", 35)
     monkeypatch.setattr(training, "LINE_SECONDS", 10)
-    caplog.set_level("INFO", logger="icl_core")
+    caplog.set_level("INFO", logger="icl_report")
     config = tiny(variants=("CM",))
     with pytest.raises(StoppedError):
         run(config, str(tmp_path))
@@ -173,7 +173,7 @@ def test_a_batch_log_has_a_line_every_so_often(tiny, tmp_path, monkeypatch, capl
     assert re.search(r"step 22 of 40, loss [\d.]+, target error [\d.]+, 00:18 left$", lines[1])
     caplog.clear()
     monkeypatch.undo()
-    caplog.set_level("INFO", logger="icl_core")
+    caplog.set_level("INFO", logger="icl_report")
     run(config, str(tmp_path))
     lines = [record.getMessage() for record in caplog.records]
     assert lines[0] == f"{name}resumed at step 35 of 40"
@@ -191,7 +191,7 @@ def test_a_person_sees_a_bar_instead(tiny, tmp_path, monkeypatch, caplog):
 
     monkeypatch.setattr(training, "tqdm", Bar)
     monkeypatch.setattr(training, "LINE_SECONDS", -1)
-    caplog.set_level("INFO", logger="icl_core")
+    caplog.set_level("INFO", logger="icl_report")
     run(tiny(variants=("CM",)), str(tmp_path))
     assert re.search(r"b1-seed0, CM: .*30/40 \[.*<.*loss [\d.]+, target error", seen.getvalue())
     assert caplog.records == []

@@ -12,11 +12,11 @@ import pytest
 import safetensors.torch
 import torch
 
-from icl_core import evaluation, records, sampler, training
-from icl_core.checkpoints import CheckpointError
-from icl_core.config import VARIANTS
-from icl_core.model import LoopedTransformer, stack_weights, variant_weights
-from icl_core.training import run, train
+from icl_report import evaluation, records, sampler, training
+from icl_report.checkpoints import CheckpointError
+from icl_report.config import VARIANTS
+from icl_report.model import LoopedTransformer, stack_weights, variant_weights
+from icl_report.training import run, train
 
 CM = (VARIANTS["CM"],)
 

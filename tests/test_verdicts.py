@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from icl_core.verdicts import (
+from icl_report.verdicts import (
     claim,
     instability,
     judge,

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from icl_core.config import Config
+from icl_report.config import Config
 
 # The first word of a generator's seed keeps the streams apart: no training batch, whatever its
 # seed and step, shares a stream with the evaluation prompts or with the initial weights.

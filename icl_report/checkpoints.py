@@ -10,9 +10,9 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from icl_core.config import Config, Variant
-from icl_core.files import write_whole
-from icl_core.model import LoopedTransformer
+from icl_report.config import Config, Variant
+from icl_report.files import write_whole
+from icl_report.model import LoopedTransformer
 
 UNSIGNED = "0" * 64  # stands in the place of the checksum while that is taken
 

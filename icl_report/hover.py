@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.ticker import FixedLocator
 
-from icl_core.drawing import named_lines
+from icl_report.drawing import named_lines
 
 
 def points_of(figure: plt.Figure) -> str:

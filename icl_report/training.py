@@ -18,10 +18,17 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from icl_core import checkpoints, evaluation, locks, places, records, sampler
-from icl_core.checkpoints import Trained
-from icl_core.config import Config, Variant
-from icl_core.model import QUERY, X_TOKENS, LoopedTransformer, Rows, stack_weights, variant_weights
+from icl_report import checkpoints, evaluation, locks, places, records, sampler
+from icl_report.checkpoints import Trained
+from icl_report.config import Config, Variant
+from icl_report.model import (
+    QUERY,
+    X_TOKENS,
+    LoopedTransformer,
+    Rows,
+    stack_weights,
+    variant_weights,
+)
 
 logger = logging.getLogger(__name__)
 CHECKPOINT_SECONDS = 30

@@ -18,9 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from icl_core.config import Config, Variant
-from icl_core.encodings import ENCODINGS, MASKS
-from icl_core.sampler import WEIGHTS, generator
+from icl_report.config import Config, Variant
+from icl_report.encodings import ENCODINGS, MASKS
+from icl_report.sampler import WEIGHTS, generator
 
 Rows = slice | Tensor  # which tokens: a slice, or their places
 ALL = slice(None)

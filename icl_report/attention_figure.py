@@ -13,10 +13,10 @@ import torch
 from IPython.display import SVG
 from matplotlib.colors import PowerNorm
 
-from icl_core import report, training
-from icl_core.evaluation import attention_maps, leak
-from icl_core.records import Run
-from icl_core.sampler import Prompts
+from icl_report import report, training
+from icl_report.evaluation import attention_maps, leak
+from icl_report.records import Run
+from icl_report.sampler import Prompts
 
 MIME = "application/vnd.attention-maps+json"
 SHOWN = 12  # examples with rows and columns of their own; more cannot be told apart on a telephone

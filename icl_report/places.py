@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from icl_core.config import Config, ConfigError
+from icl_report.config import Config, ConfigError
 
 PROJECT = Path(__file__).resolve().parents[1]
 

@@ -174,7 +174,7 @@ class Config(BaseModel):
     def _device_is_there(cls, device):
         if device == "cpu":
             return device
-        import torch  # takes seconds, and icl_core.status has no use for it
+        import torch  # takes seconds, and icl_report.status has no use for it
 
         there = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
         if device not in there and not (device == "cuda" and len(there) > 1):

@@ -1,4 +1,4 @@
-// Shows the value under the pointer: the <img data-points> of a figure holds what icl_core/hover.py
+// Shows the value under the pointer: the <img data-points> of a figure holds what icl_report/hover.py
 // describes. The figure is complete without it.
 {
   const REACH = 24; // px from the pointer to a point

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from icl_core.evaluation import interval_over_seeds
+from icl_report.evaluation import interval_over_seeds
 
 WORST_FIRST = ("not confirmed", "open", "confirmed")
 FEWEST = 3  # seeds that a verdict takes (our choice): an interval over two turns with the third

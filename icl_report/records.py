@@ -24,10 +24,10 @@ import torch
 import yaml
 from torch import Tensor
 
-from icl_core import locks
-from icl_core.config import ABLATIONS, Config, ConfigError
-from icl_core.files import SUMS, read_sums, sha256, sync_folder, write_sums, write_whole
-from icl_core.places import PROJECT, root_folder, run_folder
+from icl_report import locks
+from icl_report.config import ABLATIONS, Config, ConfigError
+from icl_report.files import SUMS, read_sums, sha256, sync_folder, write_sums, write_whole
+from icl_report.places import PROJECT, root_folder, run_folder
 
 COLUMNS = {
     "curves.csv": ["variant", "step", "training_loss", "target_error"],

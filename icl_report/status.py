@@ -1,4 +1,4 @@
-"""What each run of a grid has come to: python -m icl_core.status grids/full.yaml
+"""What each run of a grid has come to: python -m icl_report.status grids/full.yaml
 
 Reads config.json of the records, the headers of checkpoints, and the locks; takes and writes
 nothing, and does without torch, so that it can be asked often.
@@ -15,8 +15,8 @@ import yaml
 from tabulate import tabulate
 from tqdm import tqdm
 
-from icl_core import locks, places
-from icl_core.config import ABLATIONS, FUNCTION_CLASSES, Config, ConfigError
+from icl_report import locks, places
+from icl_report.config import ABLATIONS, FUNCTION_CLASSES, Config, ConfigError
 
 MEASURES = "4_lengths_and_loops"  # trains nothing
 DEVICES = ("cpu", "cuda", *(f"cuda:{i}" for i in range(16)))  # where a run may be under way
@@ -92,7 +92,7 @@ def runs_of(grid: dict) -> list[Config]:
 
 def main() -> None:
     """Prints a line a run of the grid, then how many there are of each kind."""
-    parser = argparse.ArgumentParser(prog="python -m icl_core.status", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m icl_report.status", description=main.__doc__)
     parser.add_argument("grid", type=Path, help="such as grids/full.yaml")
     path = parser.parse_args().grid
     try:

@@ -13,7 +13,7 @@ import pandas as pd
 import seaborn as sns
 from sklearn.isotonic import isotonic_regression
 
-from icl_core.verdicts import typical
+from icl_report.verdicts import typical
 
 _COLOURS = sns.color_palette("colorblind").as_hex()
 # The same colour, marker and dash for the same variant everywhere; dashed is without a mask,

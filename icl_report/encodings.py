@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from icl_core.config import Config
+from icl_report.config import Config
 
 
 class NoEncoding(nn.Module):

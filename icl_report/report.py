@@ -17,8 +17,8 @@ import seaborn as sns
 from IPython.display import SVG, Markdown, display
 from matplotlib.ticker import LogFormatter, LogLocator, NullFormatter, ScalarFormatter
 
-from icl_core import drawing, hover, records
-from icl_core.verdicts import FEWEST, overall, typical
+from icl_report import drawing, hover, records
+from icl_report.verdicts import FEWEST, overall, typical
 
 LANGUAGES = ("ru", "en")
 STATUSES = {

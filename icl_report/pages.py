@@ -22,8 +22,8 @@ from nbformat import NotebookNode
 from traitlets import Unicode
 from traitlets.config import Config
 
-from icl_core.files import write_whole
-from icl_core.markup import Chapter, href, picture
+from icl_report.files import write_whole
+from icl_report.markup import Chapter, href, picture
 
 LANGUAGES = ("ru", "en")
 PAGE = Path(__file__).parent / "page"  # its templates, style and script
@@ -243,7 +243,7 @@ def _allowed(text: str) -> str:
 
 def main() -> None:
     """Stores executed notebooks cleaned, builds pages from stored ones, puts README's headline."""
-    parser = argparse.ArgumentParser(prog="python -m icl_core.pages", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m icl_report.pages", description=main.__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     store = commands.add_parser("clean", help="store an executed notebook without what varies")
     store.add_argument("executed", type=Path)

@@ -9,8 +9,8 @@ from scipy import stats
 from sklearn.linear_model import Lasso
 from sklearn.tree import DecisionTreeRegressor
 
-from icl_core.model import QUERY, X_TOKENS, LoopedTransformer
-from icl_core.sampler import BOOTSTRAP, HIDDEN, Prompts, generator
+from icl_report.model import QUERY, X_TOKENS, LoopedTransformer
+from icl_report.sampler import BOOTSTRAP, HIDDEN, Prompts, generator
 
 CHUNK = 64  # prompts in one forward pass; bounds the memory
 

@@ -15,10 +15,10 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 
-from icl_core import evaluation, records, sampler, training
-from icl_core.config import Config
-from icl_core.model import QUERY, LoopedTransformer
-from icl_core.sampler import EVALUATION, Prompts, generator
+from icl_report import evaluation, records, sampler, training
+from icl_report.config import Config
+from icl_report.model import QUERY, LoopedTransformer
+from icl_report.sampler import EVALUATION, Prompts, generator
 
 N_PROMPTS = 256
 LOOPS = 20
