@@ -1,0 +1,229 @@
+"""One run, checked before anything is trained: a variant, in a setup, at one (b, seed).
+
+Everything a run depends on is a field of :class:`Config`; two runs with equal configs have equal
+weights, on one machine with one version of torch to the last bit. A field's default is the source
+experiment's value; a setup is named by what it changes.
+"""
+
+import hashlib
+import re
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from icl_core.encodings import VARIANTS
+
+OBJECTIVES = ("all", "query", "random k", "all, random k", "hidden")
+FUNCTION_CLASSES = ("linear", "sparse", "network", "tree")
+
+_GPT2 = {
+    "d": 5,
+    "steps": 10_000,
+    "log_every": 100,
+    "probe_every": 2_000,
+    "attention_in_residual": True,
+    "final_norm": True,
+    "gelu": "tanh",
+    "init": "gpt2",
+    "table_std": 0.02,
+    "sinusoid_base": 10_000.0,
+    "scalar_read_out": True,
+    "random_numbers": "numpy",
+}
+_SHORT = {"n_examples": 20, "d": 4, "steps": 2_000, "lr": 1e-3, "log_every": 50, "probe_every": 400}
+BASES = {
+    "source": {},
+    "gpt2": _GPT2,  # the textbook's: GPT-2's block, initial weights and sinusoid
+    "quick": _SHORT
+    | {"steps": 1_500, "curve_prompts": 256, "evaluation_prompts": 640}
+    | {"probe_every": 300},
+    "smoke": {
+        **{"n_examples": 3, "d": 2, "width": 8, "n_heads": 2, "mlp_width": 16, "batch_size": 4},
+        **{"steps": 4, "log_every": 2, "probe_every": 2},
+        **{"curve_prompts": 8, "evaluation_prompts": 16},
+    },
+}
+CHOICES = {  # what a setup's name has behind a "+", each exchanged in its base
+    "attention-in-residual": {"attention_in_residual": True},
+    "final-norm": {"final_norm": True},
+    "gpt2-init": {"init": "gpt2"},
+    "d5": {"d": 5},
+    "small-table": {"table_std": 0.02},
+    "base-10000": {"sinusoid_base": 10_000.0},
+    "query": {"objective": "query"},
+    "random-k": {"objective": "random k"},
+    "all-random-k": {"objective": "all, random k"},
+    "hidden": {"objective": "hidden"},
+    "small-read-in": {"small_read_in": True},
+    "first-iteration": {"injection": "first"},
+    **{name: _SHORT | {"function_class": name} for name in FUNCTION_CLASSES},
+}
+
+Count = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
+Positive = Annotated[float, Field(strict=True, gt=0, le=1e6, allow_inf_nan=False)]
+
+
+class ConfigError(ValueError):
+    """Names every bad parameter: its value, the accepted range and what to do."""
+
+
+def settings(setup: str) -> dict:
+    """The parameters that a setup changes; raises ConfigError for a name that is none."""
+    base, *choices = setup.split("+") if isinstance(setup, str) else (setup,)
+    if base not in BASES or any(choice not in CHOICES for choice in choices):
+        raise ConfigError(
+            f"setup = {setup!r}: must be one of {', '.join(BASES)}; choices may be exchanged, "
+            f"each behind a +: {', '.join(CHOICES)}"
+        )
+    changed = dict(BASES[base])
+    for choice in choices:
+        changed |= CHOICES[choice]
+    return changed
+
+
+class Config(BaseModel):
+    """One run. What is not given is the setup's. Raises :class:`ConfigError`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    setup: str = "source"
+    variant: Literal[tuple(VARIANTS)] = "none"
+    b: Annotated[int, Field(strict=True, ge=1, le=100)] = 1  # loop iterations
+    seed: Annotated[int, Field(strict=True, ge=0, lt=2**32)] = 42
+    # the task
+    d: Annotated[int, Field(strict=True, ge=1, le=1000)] = 8  # dimension of x
+    n_examples: Annotated[int, Field(strict=True, ge=1, le=10_000)] = 63
+    function_class: Literal[FUNCTION_CLASSES] = "linear"
+    objective: Literal[OBJECTIVES] = "all"  # what a step asks of its prompts
+    # the model
+    n_layers: Annotated[int, Field(strict=True, ge=1, le=100)] = 2
+    n_heads: Count = 4
+    width: Annotated[int, Field(strict=True, ge=2, le=8192)] = 64  # hidden dimension
+    mlp_width: Count = 256
+    attention_in_residual: bool = False  # does the block keep the attention's output?
+    final_norm: bool = False  # a LayerNorm at the end of every iteration?
+    gelu: Literal["exact", "tanh"] = "exact"
+    injection: Literal["every", "first"] = "every"  # iterations that the encoding is added in
+    sinusoid_base: Positive = 9.210340371976184  # ln 10000, the source's slip; 10000 is meant
+    scalar_read_out: bool = False  # one output, or d of which the first is read
+    # initial weights
+    init: Literal["pytorch", "gpt2"] = "pytorch"  # of the blocks
+    table_std: Positive = 1.0  # of a learned encoding's rows
+    small_read_in: bool = False  # N(0, 0.02) in place of PyTorch's default
+    # training
+    batch_size: Count = 64  # prompts a step
+    lr: Annotated[float, Field(strict=True, gt=0, le=100, allow_inf_nan=False)] = 5e-4
+    steps: Annotated[int, Field(strict=True, ge=1, le=10_000_000)] = 7_500
+    random_numbers: Literal["torch", "numpy"] = "torch"  # drawn in the source's order; by step
+    # what is recorded
+    log_every: Count = 75  # steps between two rows of curves.csv
+    probe_every: Count = 1_500  # steps between two looks inside (and the source's checks)
+    curve_prompts: Count = 512  # prompts behind the target error of curves.csv
+    evaluation_prompts: Count = 1280  # prompts behind errors.csv
+    device: str = "cpu"
+
+    def __init__(self, **parameters):
+        try:
+            super().__init__(**settings(parameters.get("setup", "source")) | parameters)
+        except ValidationError as error:
+            raise ConfigError(_explain(error)) from None
+
+    @field_validator("width")
+    @classmethod
+    def _pairs_of_coordinates_in_each_head(cls, width, info):
+        heads = info.data.get("n_heads", 1)
+        if width % (2 * heads):
+            raise ValueError(f"a multiple of 2 · n_heads = {2 * heads}")
+        return width
+
+    @field_validator("evaluation_prompts")
+    @classmethod
+    def _curve_prompts_are_evaluation_prompts(cls, value, info):
+        if value < info.data.get("curve_prompts", 1):
+            raise ValueError(f"at least curve_prompts = {info.data['curve_prompts']}")
+        return value
+
+    @field_validator("device")
+    @classmethod
+    def _device_is_there(cls, device):
+        if device == "cpu":
+            return device
+        import torch
+
+        there = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+        if device not in there and not (device == "cuda" and len(there) > 1):
+            raise ValueError(f"one of {', '.join(there)}, which are what this machine has")
+        return device
+
+    @property
+    def encoding(self) -> str:
+        """The short name of the variant's encoding, "" without one."""
+        return VARIANTS[self.variant][0]
+
+    @property
+    def mask(self) -> str:
+        """The short name of the variant's mask, "" without one."""
+        return VARIANTS[self.variant][1]
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens in a prompt: x_1 y_1 … x_n y_n x_q."""
+        return 2 * self.n_examples + 1
+
+    @property
+    def place(self) -> str:
+        """The run's folder under data/: ``source/spe_cm/b1-seed42``."""
+        return f"{self.setup}/{folder_name(self.variant)}/b{self.b}-seed{self.seed}"
+
+    def comparable(self) -> dict:
+        """What all runs of a variant that are compared must share: not b, seed and device."""
+        return self.model_dump(mode="json", exclude={"b", "seed", "device"})
+
+    def digest(self) -> str:
+        """SHA-256 of the parameters, to tell whether a checkpoint belongs to this run."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+
+def folder_name(variant: str) -> str:
+    """The variant's name as the source's author writes it in a file's: ``spe_cm``."""
+    return re.sub(r"\W+", "_", variant.lower())
+
+
+def _explain(error: ValidationError) -> str:
+    """How many parameters are bad, then a line each: its name, value and what is accepted."""
+    lines = []
+    for problem in error.errors():
+        name = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            fields = ", ".join(Config.model_fields)
+            lines.append(f"{name}: no such parameter; the parameters are {fields}")
+        else:
+            accepted = problem["msg"].removeprefix("Value error, ")
+            accepted = accepted.removeprefix("Input should be ")
+            own = problem["type"] == "value_error"  # a validator above knows better than the range
+            accepted = accepted if own else _range(name) or accepted
+            hint = _hint(problem["input"])
+            lines.append(f"{name} = {problem['input']!r}: must be {accepted}{hint}")
+    count = f"{len(lines)} bad parameter{'s' if len(lines) > 1 else ''}"
+    return f"{count}, nothing was trained:\n  " + "\n  ".join(lines)
+
+
+def _hint(value) -> str:
+    """YAML 1.1 reads 1e-3 as a text: how to write it."""
+    try:
+        float(value if isinstance(value, str) else "")
+    except ValueError:
+        return ""
+    return f"; this is a text, in YAML write {float(value)!r} without quotes (1.0e-3, not 1e-3)"
+
+
+def _range(name: str) -> str:
+    """The declared range of a numeric field, in words; '' where there is none to name."""
+    field = Config.model_fields.get(name)
+    bounds = {}
+    for meta in field.metadata if field else ():
+        for key, sign in (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<")):
+            if getattr(meta, key, None) is not None:
+                bounds[sign] = getattr(meta, key)
+    kind = "an integer" if field and field.annotation is int else "a finite number"
+    return " ".join([kind, " and ".join(f"{s} {v}" for s, v in bounds.items())]) if bounds else ""

@@ -1,0 +1,209 @@
+"""Positional encodings and attention masks: what tells tokens apart, and who sees whom.
+
+Shapes as in model.py: B prompts, L tokens, D width, H heads. A further encoding is one class here,
+a further mask one function and its line in MASKS; the variants' names are made of theirs.
+"""
+
+import math
+from functools import lru_cache
+from itertools import product
+
+import torch
+from torch import Tensor, nn
+
+ENCODINGS: dict[str, type["Encoding"]] = {}  # short name -> class, in the order of this file
+
+
+class Encoding(nn.Module):
+    """p = 0, and nothing is done to the scores: what an encoding is unless it says otherwise."""
+
+    name = ""  # in a variant's name
+    colour = "#029e73"  # in every figure
+    ends = False  # with a table, at the trained length
+
+    def __init_subclass__(cls):
+        ENCODINGS[cls.name] = cls
+
+    def __init__(self, config):
+        super().__init__()
+        self.config = config
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x + p, both (B, L, D)."""
+        return x
+
+    def score_bias(self, n_tokens: int) -> Tensor:
+        """What is added to the scores: (H or 1, L, L)."""
+        return torch.zeros(1, n_tokens, n_tokens)
+
+    def rotation(self, n_tokens: int) -> Tensor | None:
+        """By what pairs of coordinates of q and k are turned: (L, D / 2H), complex; None: not."""
+        return None
+
+    def tables(self) -> dict[str, tuple[Tensor, int | None]]:
+        """Name -> learned rows, and the stream of random numbers that setup gpt2 draws them from.
+
+        A stream of None is the one that the blocks were drawn from.
+        """
+        return {}
+
+
+ENCODINGS[""] = Encoding
+
+
+class Sinusoidal(Encoding):
+    """p[t, 2i] = sin(t ω_i), p[t, 2i + 1] = cos(t ω_i), ω_i = base^(-2i / D).
+
+    Vaswani et al. 2017, §3.5, have base 10000; the source has ln 10000.
+    """
+
+    name, colour, scale = "SPE", "#de8f05", 1.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = sinusoid(x.shape[1], x.shape[2], self.config.sinusoid_base, self.scale, x.device)
+        return x + rows
+
+
+class SmallSinusoidal(Sinusoidal):
+    """Sinusoidal rows times 0.02 √2: as long as learned ones of scale 0.02 are, 0.02 √D."""
+
+    name, colour, scale = "SPE small", "#e8a33d", 0.02 * math.sqrt(2)
+
+
+class Learned(Encoding):
+    """p[t] = a learned row a position, as in GPT-2; raises IndexError past the trained length."""
+
+    name, colour, ends, stream = "LPE", "#0173b2", True, None
+
+    def __init__(self, config):
+        super().__init__(config)
+        n_rows = int(self.index(torch.arange(config.n_tokens)).max()) + 1
+        self.rows = nn.Embedding(n_rows, config.width)
+
+    def index(self, t: Tensor) -> Tensor:
+        """Position -> row."""
+        return t
+
+    def forward(self, x: Tensor) -> Tensor:
+        index = self.index(torch.arange(x.shape[1], device=x.device))
+        if self.ends and int(x.shape[1]) > self.config.n_tokens:
+            raise IndexError(
+                f"n_tokens = {x.shape[1]}: the learned table ends at {self.config.n_tokens}; "
+                "give at most that many tokens"
+            )
+        return x + self.rows(index)
+
+    def tables(self) -> dict[str, tuple[Tensor, int | None]]:
+        return {"rows": (self.rows.weight, self.stream)}
+
+
+class LearnedFromSinusoidal(Learned):
+    """Learned rows that start as the sinusoidal ones."""
+
+    name, colour = "LPE large", "#1f4e8c"
+
+    def __init__(self, config):
+        super().__init__(config)
+        start = sinusoid(config.n_tokens, config.width, config.sinusoid_base, 1.0, CPU)
+        self.rows.weight.data.copy_(start)
+
+    def tables(self) -> dict[str, tuple[Tensor, int | None]]:
+        return {}  # nothing is drawn
+
+
+class Types(Learned):
+    """TPE: p[2i] = a, p[2i + 1] = b: one learned vector for coordinates, one for values."""
+
+    name, colour, ends, stream = "TPE", "#cc78bc", False, 1
+
+    def index(self, t: Tensor) -> Tensor:
+        return t % 2
+
+
+class Pairs(Learned):
+    """p[2i] = p[2i + 1] = a learned row an example; raises IndexError past the trained length."""
+
+    name, colour, stream = "pair", "#ca9161", 2
+
+    def index(self, t: Tensor) -> Tensor:
+        return t // 2
+
+
+class PairsAndTypes(Pairs):
+    """The sum of :class:`Pairs` and :class:`Types`."""
+
+    name, colour = "pair + TPE", "#5b3a8c"
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.types = nn.Embedding(2, config.width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + self.types(torch.arange(x.shape[1], device=x.device) % 2)
+
+    def tables(self) -> dict[str, tuple[Tensor, int | None]]:
+        return super().tables() | {"types": (self.types.weight, Types.stream)}
+
+
+class Rotary(Encoding):
+    """q and k turned by t / 10000^(2i H / D) (RoPE; Su et al. 2021, arXiv 2104.09864, eq. 15)."""
+
+    name, colour = "RoPE", "#000000"
+
+    def rotation(self, n_tokens: int) -> Tensor:
+        angle = angles(n_tokens, self.config.width // self.config.n_heads, 10_000.0).float()
+        return torch.polar(torch.ones_like(angle), angle)
+
+
+class ALiBi(Encoding):
+    """-2^(-8h / H) |s - t| on head h's scores, h = 1 … H (Press et al., arXiv 2108.12409, §3)."""
+
+    name, colour = "ALiBi", "#949494"
+
+    def score_bias(self, n_tokens: int) -> Tensor:
+        slopes = 2.0 ** (-8 / self.config.n_heads * torch.arange(1, self.config.n_heads + 1))
+        position = torch.arange(n_tokens)
+        return -slopes[:, None, None] * (position[:, None] - position).abs()
+
+
+CPU = torch.device("cpu")
+
+
+def angles(n_tokens: int, width: int, base: float) -> Tensor:
+    """(L, width / 2): t base^(-2i / width) in float64."""
+    position = torch.arange(n_tokens, dtype=torch.float64)[:, None]
+    return position * base ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
+
+
+@lru_cache(maxsize=256)
+def sinusoid(n_tokens: int, width: int, base: float, scale: float, device: torch.device) -> Tensor:
+    """(L, D): the rows of :class:`Sinusoidal` times scale, made once."""
+    angle = angles(n_tokens, width, base)
+    rows = torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1).float()
+    return (rows if scale == 1 else scale * rows).to(device)
+
+
+def no_mask(n_tokens: int) -> Tensor:
+    """(L, L): zeros; every token sees every other."""
+    return torch.zeros(n_tokens, n_tokens)
+
+
+def causal_mask(n_tokens: int) -> Tensor:
+    """(L, L): 0 on and below the diagonal, -inf above it, to be added to the scores."""
+    return torch.full((n_tokens, n_tokens), -math.inf).triu(1)
+
+
+def prefix_mask(n_tokens: int) -> Tensor:
+    """(L, L): the examples see each other, the query sees all, and none of them sees the query."""
+    mask = no_mask(n_tokens)
+    mask[:-1, -1] = -math.inf
+    return mask
+
+
+MASKS = {"": no_mask, "CM": causal_mask, "PM": prefix_mask}
+DASHES = {"": "--", "CM": "-", "PM": "-."}  # in every figure
+# Variant -> its encoding and mask: ``SPE + CM``, ``LPE``, …, ``none``.
+VARIANTS = {
+    " + ".join(part for part in (encoding, mask) if part) or "none": (encoding, mask)
+    for encoding, mask in product(ENCODINGS, MASKS)
+}

@@ -1,0 +1,84 @@
+"""What a training step asks of its prompts: a function an objective."""
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from icl_core import sampler
+from icl_core.config import Config
+from icl_core.model import QUERY, X_TOKENS, Rows
+from icl_core.sampler import Prompts
+
+
+class Asked(NamedTuple):
+    """A step's prompts as an objective sees them; a query's own answer is never among the tokens.
+
+    tokens: (B, L, d); answers: (B, R), those asked for; rows: the R tokens that they are asked of;
+    change: added to the attention scores, as in LoopedTransformer.forward.
+    """
+
+    tokens: Tensor
+    answers: Tensor
+    rows: Rows
+    change: Tensor | None = None
+
+
+def all_tokens(prompts: Prompts, config: Config, step: int) -> Asked:
+    """Every x-token of the prompt: the source's."""
+    return Asked(prompts.tokens, prompts.answers, X_TOKENS)
+
+
+def query(prompts: Prompts, config: Config, step: int) -> Asked:
+    """The query alone."""
+    return Asked(prompts.tokens, prompts.answers[:, -1:], QUERY)
+
+
+def cut(prompts: Prompts, config: Config, step: int) -> Prompts:
+    """The prompts of this step, cut to a random number of examples."""
+    k = sampler.random_k(config, step)
+    return Prompts(prompts.tokens[:, : 2 * k + 1], prompts.answers[:, : k + 1])
+
+
+def random_k(prompts: Prompts, config: Config, step: int) -> Asked:
+    """The query of prompts cut to a random number of examples."""
+    return query(cut(prompts, config, step), config, step)
+
+
+def all_tokens_random_k(prompts: Prompts, config: Config, step: int) -> Asked:
+    """Every x-token of prompts cut to a random number of examples."""
+    return all_tokens(cut(prompts, config, step), config, step)
+
+
+def hidden(prompts: Prompts, config: Config, step: int) -> Asked:
+    """The query, and the examples whose answers no token may look at in this step."""
+    examples = sampler.hidden_examples(config, step)
+    points = F.pad(examples, (0, 1), value=config.n_examples)  # and the query
+    change = torch.zeros(1, 1, 1, 1, config.n_tokens)
+    change[..., 2 * examples + 1] = -math.inf
+    return Asked(prompts.tokens, prompts.answers[:, points], 2 * points, change)
+
+
+OBJECTIVES = {
+    "all": all_tokens,
+    "query": query,
+    "random k": random_k,
+    "all, random k": all_tokens_random_k,
+    "hidden": hidden,
+}
+
+
+def asked(prompts: Prompts, config: Config, step: int) -> Asked:
+    """This step's prompts as the config's objective sees them, on its device."""
+    parts = OBJECTIVES[config.objective](prompts, config, step)
+    return Asked(*(p.to(config.device) if isinstance(p, Tensor) else p for p in parts))
+
+
+def loss(predictions: Tensor, answers: Tensor, d: int) -> Tensor:
+    """Squared error / d, mean over iterations, prompts and the tokens asked.
+
+    predictions: (T, B, R); answers: (B, R).
+    """
+    return F.mse_loss(predictions, answers.expand_as(predictions)) / d

@@ -1,0 +1,206 @@
+"""Prompts: the source's random numbers in its order, and batches that (seed, step) alone decide.
+
+Functions of every class are scaled so that E y² = d: the zero predictor scores 1 on each.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from icl_core.config import Config
+
+# The first word of a generator's seed keeps the streams apart: no training batch, whatever its
+# seed and step, shares a stream with the evaluation prompts or with the initial weights.
+TRAINING, EVALUATION, WEIGHTS, BOOTSTRAP, LENGTHS, HIDING = range(6)
+SPARSITY, HIDDEN, DEPTH = 2, 100, 4
+
+# The source's: prompts of a check, seed and number of the tests, prompts of a test, seeds in order.
+CHECK_PROMPTS = 320
+TEST_SEED, N_TESTS, TEST_PROMPTS, TEST_ORDER = 520_195_946, 10, 1280, (42, 451, 1984)
+
+
+class Prompts(NamedTuple):
+    """B prompts and what they ask for.
+
+    tokens: (B, L, d), x_1 y_1 … x_n y_n x_q with L = 2 n + 1; y_i in the first coordinate.
+    answers: (B, n + 1), y_1 … y_n y_q; the last one is not among the tokens.
+    """
+
+    tokens: Tensor
+    answers: Tensor
+
+    def first(self, n_prompts: int) -> "Prompts":
+        """The first of them."""
+        return Prompts(self.tokens[:n_prompts], self.answers[:n_prompts])
+
+
+def assemble(x: Tensor, y: Tensor) -> Prompts:
+    """Interleaves x (B, n + 1, d) with y (B, n + 1), leaving the query's answer out."""
+    tokens = torch.zeros(len(x), 2 * x.shape[1], x.shape[2])
+    tokens[:, 0::2] = x
+    tokens[:, 1::2, 0] = y
+    return Prompts(tokens[:, :-1], y)
+
+
+# The source's random numbers: torch's generator, two calls a prompt.
+
+
+class SourceDraws:
+    """What the source draws after the initial weights, in its order, for any seed.
+
+    The check before training; training; after every probe_every steps a check in between. Each of
+    them begins with one 64-bit integer, the data loader's own. state restores all of it exactly.
+    """
+
+    def __init__(self, config: Config, after_weights: torch.Generator):
+        self.config, self.generator = config, after_weights
+
+    def check(self) -> Prompts:
+        """The prompts of the next check."""
+        begin(self.generator)
+        return source_prompts(self.generator, self.config, CHECK_PROMPTS)
+
+    def batch(self, step: int) -> Prompts:
+        """The prompts of the next training step, which is this one, counted from 0."""
+        if step == 0:
+            begin(self.generator)
+        return source_prompts(self.generator, self.config, self.config.batch_size)
+
+    @property
+    def state(self) -> Tensor:
+        """Where the generator stands, as bytes."""
+        return self.generator.get_state()
+
+    @state.setter
+    def state(self, state: Tensor) -> None:
+        self.generator.set_state(state)
+
+
+def begin(random: torch.Generator) -> None:
+    """The 64-bit integer that PyTorch's data loader draws when it is asked for its first batch."""
+    torch.empty((), dtype=torch.int64).random_(generator=random)
+
+
+def source_prompts(
+    random: torch.Generator, config: Config, n_prompts: int, std: float = 1.0
+) -> Prompts:
+    """y = wᵀx, x ~ N(0, std²), w ~ N(0, 1): for each prompt first its x, then its w."""
+    x = torch.empty(n_prompts, config.n_examples + 1, config.d)
+    w = torch.empty(n_prompts, config.d, 1)
+    for own_x, own_w in zip(x, w):
+        own_x.normal_(0, std, generator=random)
+        own_w.normal_(0, 1, generator=random)
+    return assemble(x, (x @ w).squeeze(-1))
+
+
+def source_tests(config: Config) -> Iterator[tuple[float, Prompts]]:
+    """The ten tests of a run: the standard deviation of x, itself drawn from U(0, 2), and prompts.
+
+    One seed for the three runs of a variant and b, one after the other; a seed that is not the
+    source's gets the tests of its first.
+    """
+    random = torch.Generator().manual_seed(TEST_SEED)
+    before = TEST_ORDER.index(config.seed) if config.seed in TEST_ORDER else 0
+    for test in range(N_TESTS * (before + 1)):
+        std = 2 * float(torch.rand(1, generator=random))
+        begin(random)
+        prompts = source_prompts(random, config, TEST_PROMPTS, std)
+        if test >= N_TESTS * before:
+            yield std, prompts
+
+
+# Ours: each batch a pure function of (seed, step), from four classes of functions.
+
+
+class StepDraws:
+    """Batches that depend on (seed, step) alone: the same for every variant, b and device."""
+
+    state = torch.empty(0, dtype=torch.uint8)
+
+    def __init__(self, config: Config):
+        self.config = config
+
+    def batch(self, step: int) -> Prompts:
+        """The prompts of one training step."""
+        rng = generator(TRAINING, self.config.seed, step)
+        return prompts(rng, self.config, self.config.batch_size)
+
+
+def draws(config: Config, after_weights: torch.Generator) -> SourceDraws | StepDraws:
+    """The prompts of a run, from the random numbers that its setup has."""
+    return (
+        SourceDraws(config, after_weights)
+        if config.random_numbers == "torch"
+        else StepDraws(config)
+    )
+
+
+def generator(stream: int, *seeds: int) -> np.random.Generator:
+    """Random numbers that depend on (stream, *seeds) alone."""
+    return np.random.default_rng((stream, *seeds))
+
+
+def linear(rng: np.random.Generator, x: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """y = wᵀx, w ~ N(0, I_d), without noise (Garg et al. 2022, arXiv 2208.01066, §3)."""
+    return np.einsum("bnd,bd->bn", x, w)
+
+
+def sparse(rng: np.random.Generator, x: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """y = √(d / 2) wᵀx, all but two coordinates of w at zero (Garg et al. §5; two is ours)."""
+    d = w.shape[1]
+    kept = rng.random(w.shape).argsort(axis=1) < SPARSITY
+    return linear(rng, x, w * kept) * np.sqrt(d / min(d, SPARSITY), dtype=np.float32)
+
+
+def network(rng: np.random.Generator, x: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """y = Σ_j a_j max(0, v_jᵀx), 100 units, v_j, a_j / √(2 / 100) ~ N(0, 1) (Garg et al. §5)."""
+    v = rng.standard_normal((len(x), HIDDEN, x.shape[-1]), dtype=np.float32)
+    a = np.sqrt(2 / HIDDEN, dtype=np.float32) * rng.standard_normal((len(x), HIDDEN, 1), np.float32)
+    return (np.maximum(x @ v.mT, 0) @ a)[..., 0]
+
+
+def tree(rng: np.random.Generator, x: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """y = √d · the leaf, N(0, 1), that signs of random coordinates lead to, depth 4 (Garg §5)."""
+    n_prompts, n_points, d = x.shape
+    asked = rng.integers(d, size=(n_prompts, 2**DEPTH - 1))
+    leaves = np.sqrt(d, dtype=np.float32) * rng.standard_normal((n_prompts, 2**DEPTH), np.float32)
+    node = np.zeros((n_prompts, n_points), dtype=int)
+    for _ in range(DEPTH):
+        coordinate = np.take_along_axis(asked, node, axis=1)
+        value = np.take_along_axis(x, coordinate[..., None], axis=2)[..., 0]
+        node = 2 * node + 1 + (value > 0)
+    return np.take_along_axis(leaves, node - (2**DEPTH - 1), axis=1)
+
+
+FUNCTIONS = {"linear": linear, "sparse": sparse, "network": network, "tree": tree}
+
+
+def prompts(rng: np.random.Generator, config: Config, n_prompts: int) -> Prompts:
+    """Prompts of the config's function class with x ~ N(0, I_d); the same x for every class."""
+    w = rng.standard_normal((n_prompts, config.d), dtype=np.float32)
+    x = rng.standard_normal((n_prompts, config.n_examples + 1, config.d), dtype=np.float32)
+    y = FUNCTIONS[config.function_class](rng, x, w)
+    return assemble(torch.from_numpy(x), torch.from_numpy(y))
+
+
+def evaluation_prompts(config: Config) -> Prompts:
+    """The fixed prompts of the target task, x at std 1: the same for every run compared."""
+    return prompts(generator(EVALUATION, 0), config, config.evaluation_prompts)
+
+
+def random_k(config: Config, step: int) -> int:
+    """The number of examples, 0 … n alike, that prompts of this step are cut to."""
+    return int(generator(LENGTHS, config.seed, step).integers(config.n_examples + 1))
+
+
+def hidden_examples(config: Config, step: int) -> Tensor:
+    """The examples, i = 0 … n - 1 in order, whose answers are hidden in this step's prompts.
+
+    Any number of them, 0 … n alike, and any set of that size alike.
+    """
+    rng = generator(HIDING, config.seed, step)
+    order = rng.permutation(config.n_examples)
+    return torch.from_numpy(np.sort(order[: rng.integers(config.n_examples + 1)]))
