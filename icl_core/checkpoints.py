@@ -1,4 +1,4 @@
-"""A run's checkpoint: a safetensors file that is whole, undamaged and this run's, or refused."""
+"""A run's checkpoint: a safetensors file and its sum, whole and this run's, or refused."""
 
 import hashlib
 import json
@@ -8,15 +8,10 @@ from pathlib import Path
 import safetensors.torch
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from icl_core import kernels, records
 from icl_core.config import Config
-from icl_core.files import write_whole
 from icl_core.model import LoopedTransformer
-
-UNSIGNED = "0" * 64  # stands in the place of the checksum while that is taken
-MADE_WITH = ("torch", "numpy")  # numpy draws batches: another version may draw others
 
 
 class CheckpointError(RuntimeError):
@@ -31,57 +26,38 @@ class Progress:
     seconds: float = 0.0
     commit: str | None = None  # of the code that began it
     diverged: int | None = None  # the step that it was seen at
-    curves: list[tuple] = field(default_factory=list)  # rows, as in records.COLUMNS
-    checks: list[tuple] = field(default_factory=list)
-    probes: list[tuple] = field(default_factory=list)
-    attention: list[tuple] = field(default_factory=list)
-    losses: list[Tensor] = field(default_factory=list)  # (…,) parts, one behind the other
+    tables: dict[str, list] = field(default_factory=dict)  # rows, as in records.COLUMNS
+    losses: list[Tensor] = field(default_factory=list)  # parts of (step,), one behind the other
 
     def is_over(self, config: Config) -> bool:
         """All steps are taken, or the run has diverged."""
         return self.step >= config.steps or self.diverged is not None
 
-    def all_losses(self) -> Tensor:
+    def add(self, name: str, *rows: tuple) -> None:
+        """Appends rows to a table."""
+        self.tables.setdefault(name, []).extend(list(row) for row in rows)
+
+    def loss(self) -> Tensor:
         """(step,): the loss of every step, on the CPU."""
-        if self.losses:
-            self.losses = [torch.cat([part.flatten() for part in self.losses])]
-        return self.losses[0].cpu() if self.losses else torch.empty(0)
-
-    def latest(self) -> str:
-        """The last row of the curves, in words."""
-        if not self.curves:
-            return "no row yet"
-        _, loss, error, _ = self.curves[-1]
-        return f"loss {loss:.3g}, target error {error:.3g}"
-
-    def line(self, config: Config, since_saved: float) -> str:
-        """A log's line: where it is, the latest row of the curves, how long it has yet to go."""
-        seconds = self.seconds + since_saved
-        left = tqdm.format_interval((config.steps - self.step) * seconds / max(self.step, 1))
-        return f"step {self.step} of {config.steps}, {self.latest()}, {left} left"
+        self.losses = [torch.cat([part.flatten() for part in self.losses] or [torch.empty(0)])]
+        return self.losses[0].cpu()
 
 
 def save(
     path: Path, config: Config, model: LoopedTransformer, optimiser, draws, progress: Progress
 ) -> None:
     """Replaces the checkpoint; raises OSError, and leaves the last good one, if it cannot."""
-    tensors = {"random": draws.state, "losses": progress.all_losses()}
+    tensors = {"random": draws.state, "loss": progress.loss()}
     for name, parameter in model.named_parameters():
         moments = optimiser.state[parameter]
         tensors[f"weights/{name}"] = parameter.detach().contiguous()
         tensors[f"mean/{name}"] = moments["exp_avg"].contiguous()
         tensors[f"square/{name}"] = moments["exp_avg_sq"].contiguous()
-    own = {name: value for name, value in vars(progress).items() if name != "losses"}
-    metadata = {
-        "sha256": UNSIGNED,
-        "config": config.digest(),
-        "made with": json.dumps(_made_with()),
-        "progress": json.dumps(own),
-    }
+    state = {name: value for name, value in vars(progress).items() if name != "losses"}
+    metadata = {"of": json.dumps(_identity(config)), "progress": json.dumps(state)}
     content = safetensors.torch.save(tensors, metadata)
-    checksum = hashlib.sha256(content).hexdigest()
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, content.replace(UNSIGNED.encode(), checksum.encode(), 1))
+    records.write_whole(path, content + hashlib.sha256(content).digest())
 
 
 def load(path: Path, config: Config, model: LoopedTransformer, optimiser, draws) -> Progress:
@@ -90,15 +66,17 @@ def load(path: Path, config: Config, model: LoopedTransformer, optimiser, draws)
     Raises CheckpointError unless all of it fits.
     """
     try:
-        metadata, tensors = _read(path)
-        theirs, ours = json.loads(metadata["made with"]), _made_with()
+        whole = path.read_bytes()
+        content, checksum = whole[:-32], whole[-32:]
+        if hashlib.sha256(content).digest() != checksum:
+            raise ValueError("its checksum is wrong: it is damaged, or an older version's")
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        metadata, tensors = header["__metadata__"], safetensors.torch.load(content)
+        theirs, ours = json.loads(metadata["of"]), _identity(config)
         if theirs != ours:
-            raise ValueError(f"{theirs} made it, and {ours} is here")
-        if metadata["config"] != config.digest():
-            raise ValueError("it is of another configuration")
-        progress = Progress(**json.loads(metadata["progress"]), losses=[tensors["losses"]])
-        for name in ("curves", "checks", "probes", "attention"):
-            setattr(progress, name, [tuple(row) for row in getattr(progress, name)])
+            raise ValueError(f"it was made with {theirs}, and here is {ours}")
+        progress = Progress(**json.loads(metadata["progress"]))
+        progress.losses = [tensors["loss"].to(config.device)]
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 parameter.copy_(tensors[f"weights/{name}"])
@@ -108,7 +86,6 @@ def load(path: Path, config: Config, model: LoopedTransformer, optimiser, draws)
                     "exp_avg_sq": tensors[f"square/{name}"].to(config.device, copy=True),
                 }
         draws.state = tensors["random"]
-        progress.losses = [progress.losses[0].to(config.device)]
         return progress
     except (ValueError, KeyError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
         raise CheckpointError(
@@ -116,21 +93,8 @@ def load(path: Path, config: Config, model: LoopedTransformer, optimiser, draws)
         ) from error
 
 
-def _made_with() -> dict[str, str | None]:
-    versions = records.versions()
-    return {name: versions[name] for name in MADE_WITH} | {"kernel": kernels.name()}
-
-
-def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Metadata and tensors; raises ValueError or KeyError if a single byte is not as written."""
-    content = path.read_bytes()
-    header = content[8 : 8 + int.from_bytes(content[:8], "little")]
-    try:
-        metadata = json.loads(header)["__metadata__"]
-        checksum = metadata["sha256"].encode()
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise ValueError("it has no checksum: it is damaged, or an older version's") from None
-    unsigned = content.replace(checksum, UNSIGNED.encode(), 1)
-    if hashlib.sha256(unsigned).hexdigest().encode() != checksum:
-        raise ValueError("its checksum is wrong: it is damaged")
-    return metadata, safetensors.torch.load(content)
+def _identity(config: Config) -> dict[str, str | None]:
+    """What must be the same for the rest of a run to be what it would have been."""
+    versions = records.versions()  # numpy draws batches: another version may draw others
+    made_with = {"torch": versions["torch"], "numpy": versions["numpy"], "kernel": kernels.name()}
+    return {"configuration": config.digest(), **made_with}

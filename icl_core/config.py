@@ -9,6 +9,7 @@ import hashlib
 import re
 from typing import Annotated, Literal
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from icl_core.encodings import VARIANTS
@@ -59,8 +60,17 @@ CHOICES = {  # what a setup's name has behind a "+", each exchanged in its base
     **{name: _SHORT | {"function_class": name} for name in FUNCTION_CLASSES},
 }
 
-Count = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
-Positive = Annotated[float, Field(strict=True, gt=0, le=1e6, allow_inf_nan=False)]
+
+def integer(low: int, high: int):
+    """The type of a whole number in that range, both ends included."""
+    bounds = Field(strict=True, ge=low, le=high, description=f"an integer from {low} to {high}")
+    return Annotated[int, bounds]
+
+
+def positive(high: float):
+    """The type of a finite number above 0."""
+    words = f"a number > 0 and ≤ {high:g}"
+    return Annotated[float, Field(strict=True, gt=0, le=high, description=words)]
 
 
 class ConfigError(ValueError):
@@ -88,38 +98,40 @@ class Config(BaseModel):
 
     setup: str = "source"
     variant: Literal[tuple(VARIANTS)] = "none"
-    b: Annotated[int, Field(strict=True, ge=1, le=100)] = 1  # loop iterations
-    seed: Annotated[int, Field(strict=True, ge=0, lt=2**32)] = 42
+    b: integer(1, 100) = 1  # loop iterations
+    seed: integer(0, 2**32 - 1) = 42
     # the task
-    d: Annotated[int, Field(strict=True, ge=1, le=1000)] = 8  # dimension of x
-    n_examples: Annotated[int, Field(strict=True, ge=1, le=10_000)] = 63
+    d: integer(1, 1000) = 8  # dimension of x
+    n_examples: integer(1, 10_000) = 63
     function_class: Literal[FUNCTION_CLASSES] = "linear"
     objective: Literal[OBJECTIVES] = "all"  # what a step asks of its prompts
     # the model
-    n_layers: Annotated[int, Field(strict=True, ge=1, le=100)] = 2
-    n_heads: Count = 4
-    width: Annotated[int, Field(strict=True, ge=2, le=8192)] = 64  # hidden dimension
-    mlp_width: Count = 256
+    n_layers: integer(1, 100) = 2
+    n_heads: integer(1, 1_000_000) = 4
+    width: integer(2, 8192) = 64  # hidden dimension
+    mlp_width: integer(1, 1_000_000) = 256
     attention_in_residual: bool = False  # does the block keep the attention's output?
     final_norm: bool = False  # a LayerNorm at the end of every iteration?
     gelu: Literal["exact", "tanh"] = "exact"
     injection: Literal["every", "first"] = "every"  # iterations that the encoding is added in
-    sinusoid_base: Positive = 9.210340371976184  # ln 10000, the source's slip; 10000 is meant
+    sinusoid_base: positive(1e6) = 9.210340371976184  # ln 10000, the source's slip; 10000 is meant
     scalar_read_out: bool = False  # one output, or d of which the first is read
     # initial weights
     init: Literal["pytorch", "gpt2"] = "pytorch"  # of the blocks
-    table_std: Positive = 1.0  # of a learned encoding's rows
+    table_std: positive(1e6) = 1.0  # of a learned encoding's rows
     small_read_in: bool = False  # N(0, 0.02) in place of PyTorch's default
     # training
-    batch_size: Count = 64  # prompts a step
-    lr: Annotated[float, Field(strict=True, gt=0, le=100, allow_inf_nan=False)] = 5e-4
-    steps: Annotated[int, Field(strict=True, ge=1, le=10_000_000)] = 7_500
+    batch_size: integer(1, 1_000_000) = 64  # prompts a step
+    lr: positive(100) = 5e-4
+    steps: integer(1, 10_000_000) = 7_500
     random_numbers: Literal["torch", "numpy"] = "torch"  # drawn in the source's order; by step
     # what is recorded
-    log_every: Count = 75  # steps between two rows of curves.csv
-    probe_every: Count = 1_500  # steps between two looks inside (and the source's checks)
-    curve_prompts: Count = 512  # prompts behind the target error of curves.csv
-    evaluation_prompts: Count = 1280  # prompts behind errors.csv
+    log_every: integer(1, 1_000_000) = 75  # steps between two rows of curves.csv
+    probe_every: integer(1, 1_000_000) = (
+        1_500  # steps between two looks inside (and the source's checks)
+    )
+    curve_prompts: integer(1, 1_000_000) = 512  # prompts behind the target error of curves.csv
+    evaluation_prompts: integer(1, 1_000_000) = 1280  # prompts behind errors.csv
     device: str = "cpu"
 
     def __init__(self, **parameters):
@@ -148,8 +160,6 @@ class Config(BaseModel):
     def _device_is_there(cls, device):
         if device == "cpu":
             return device
-        import torch
-
         there = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
         if device not in there and not (device == "cuda" and len(there) > 1):
             raise ValueError(f"one of {', '.join(there)}, which are what this machine has")
@@ -193,37 +203,17 @@ def _explain(error: ValidationError) -> str:
     """How many parameters are bad, then a line each: its name, value and what is accepted."""
     lines = []
     for problem in error.errors():
-        name = ".".join(str(part) for part in problem["loc"])
-        if problem["type"] == "extra_forbidden":
-            fields = ", ".join(Config.model_fields)
-            lines.append(f"{name}: no such parameter; the parameters are {fields}")
-        else:
-            accepted = problem["msg"].removeprefix("Value error, ")
-            accepted = accepted.removeprefix("Input should be ")
-            own = problem["type"] == "value_error"  # a validator above knows better than the range
-            accepted = accepted if own else _range(name) or accepted
-            hint = _hint(problem["input"])
-            lines.append(f"{name} = {problem['input']!r}: must be {accepted}{hint}")
+        name, value = problem["loc"][0], problem["input"]
+        field = Config.model_fields.get(name)
+        words = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+        known = field and field.description and problem["type"] != "value_error"
+        accepted = field.description if known else words
+        text = "; this is a text, write it as a number: in YAML 1.0e-3, not 1e-3"
+        hint = text if known and isinstance(value, str) else ""
+        lines.append(
+            f"{name} = {value!r}: must be {accepted}{hint}"
+            if field
+            else f"{name}: no such parameter; the parameters are {', '.join(Config.model_fields)}"
+        )
     count = f"{len(lines)} bad parameter{'s' if len(lines) > 1 else ''}"
     return f"{count}, nothing was trained:\n  " + "\n  ".join(lines)
-
-
-def _hint(value) -> str:
-    """YAML 1.1 reads 1e-3 as a text: how to write it."""
-    try:
-        float(value if isinstance(value, str) else "")
-    except ValueError:
-        return ""
-    return f"; this is a text, in YAML write {float(value)!r} without quotes (1.0e-3, not 1e-3)"
-
-
-def _range(name: str) -> str:
-    """The declared range of a numeric field, in words; '' where there is none to name."""
-    field = Config.model_fields.get(name)
-    bounds = {}
-    for meta in field.metadata if field else ():
-        for key, sign in (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<")):
-            if getattr(meta, key, None) is not None:
-                bounds[sign] = getattr(meta, key)
-    kind = "an integer" if field and field.annotation is int else "a finite number"
-    return " ".join([kind, " and ".join(f"{s} {v}" for s, v in bounds.items())]) if bounds else ""

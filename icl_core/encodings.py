@@ -7,6 +7,7 @@ a further mask one function and its line in MASKS; the variants' names are made 
 import math
 from functools import lru_cache
 from itertools import product
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,8 @@ class Encoding(nn.Module):
     name = ""  # in a variant's name
     colour = "#029e73"  # in every figure
     ends = False  # with a table, at the trained length
+    # Learned rows -> the random stream that setup gpt2 draws them from; None: the blocks'.
+    streams: ClassVar[dict[str, int | None]] = {}
 
     def __init_subclass__(cls):
         ENCODINGS[cls.name] = cls
@@ -39,13 +42,6 @@ class Encoding(nn.Module):
     def rotation(self, n_tokens: int) -> Tensor | None:
         """By what pairs of coordinates of q and k are turned: (L, D / 2H), complex; None: not."""
         return None
-
-    def tables(self) -> dict[str, tuple[Tensor, int | None]]:
-        """Name -> learned rows, and the stream of random numbers that setup gpt2 draws them from.
-
-        A stream of None is the one that the blocks were drawn from.
-        """
-        return {}
 
 
 ENCODINGS[""] = Encoding
@@ -73,7 +69,7 @@ class SmallSinusoidal(Sinusoidal):
 class Learned(Encoding):
     """p[t] = a learned row a position, as in GPT-2; raises IndexError past the trained length."""
 
-    name, colour, ends, stream = "LPE", "#0173b2", True, None
+    name, colour, ends, streams = "LPE", "#0173b2", True, {"rows": None}
 
     def __init__(self, config):
         super().__init__(config)
@@ -86,35 +82,29 @@ class Learned(Encoding):
 
     def forward(self, x: Tensor) -> Tensor:
         index = self.index(torch.arange(x.shape[1], device=x.device))
-        if self.ends and int(x.shape[1]) > self.config.n_tokens:
+        if self.ends and x.shape[1] > self.config.n_tokens:
             raise IndexError(
                 f"n_tokens = {x.shape[1]}: the learned table ends at {self.config.n_tokens}; "
                 "give at most that many tokens"
             )
         return x + self.rows(index)
 
-    def tables(self) -> dict[str, tuple[Tensor, int | None]]:
-        return {"rows": (self.rows.weight, self.stream)}
-
 
 class LearnedFromSinusoidal(Learned):
     """Learned rows that start as the sinusoidal ones."""
 
-    name, colour = "LPE large", "#1f4e8c"
+    name, colour, streams = "LPE large", "#1f4e8c", {}  # nothing is drawn
 
     def __init__(self, config):
         super().__init__(config)
         start = sinusoid(config.n_tokens, config.width, config.sinusoid_base, 1.0, CPU)
         self.rows.weight.data.copy_(start)
 
-    def tables(self) -> dict[str, tuple[Tensor, int | None]]:
-        return {}  # nothing is drawn
-
 
 class Types(Learned):
     """TPE: p[2i] = a, p[2i + 1] = b: one learned vector for coordinates, one for values."""
 
-    name, colour, ends, stream = "TPE", "#cc78bc", False, 1
+    name, colour, ends, streams = "TPE", "#cc78bc", False, {"rows": 1}
 
     def index(self, t: Tensor) -> Tensor:
         return t % 2
@@ -123,7 +113,7 @@ class Types(Learned):
 class Pairs(Learned):
     """p[2i] = p[2i + 1] = a learned row an example; raises IndexError past the trained length."""
 
-    name, colour, stream = "pair", "#ca9161", 2
+    name, colour, streams = "pair", "#ca9161", {"rows": 2}
 
     def index(self, t: Tensor) -> Tensor:
         return t // 2
@@ -132,7 +122,7 @@ class Pairs(Learned):
 class PairsAndTypes(Pairs):
     """The sum of :class:`Pairs` and :class:`Types`."""
 
-    name, colour = "pair + TPE", "#5b3a8c"
+    name, colour, streams = "pair + TPE", "#5b3a8c", {"rows": 2, "types": 1}
 
     def __init__(self, config):
         super().__init__(config)
@@ -140,9 +130,6 @@ class PairsAndTypes(Pairs):
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x) + self.types(torch.arange(x.shape[1], device=x.device) % 2)
-
-    def tables(self) -> dict[str, tuple[Tensor, int | None]]:
-        return super().tables() | {"types": (self.types.weight, Types.stream)}
 
 
 class Rotary(Encoding):

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import torch
+from scipy import stats
 from torch import Tensor
 
 from icl_core import sampler
 from icl_core.config import Config
 from icl_core.model import QUERY, X_TOKENS, LoopedTransformer
-from icl_core.sampler import BOOTSTRAP, Prompts, generator
+from icl_core.sampler import Prompts
 
 CHUNK = 64  # prompts in one forward pass; bounds the memory
 PROBE_PROMPTS = 256  # behind a row of probes.csv
@@ -59,7 +60,7 @@ def zero_error(prompts: Prompts) -> float:
 
 
 def errors_table(model: LoopedTransformer, prompts: Prompts) -> pd.DataFrame:
-    """Rows (loops, k, error, low, high): mean over prompts and its interval.
+    """Rows (loops, k, error, low, high): mean over prompts, and its 95 % bootstrap interval.
 
     After the last iteration for every k, after each earlier one for k = n.
     """
@@ -67,7 +68,8 @@ def errors_table(model: LoopedTransformer, prompts: Prompts) -> pd.DataFrame:
     errors = target_errors(model, prompts, ks)
     keys = [(t + 1, ks[-1]) for t in range(len(errors) - 1)] + [(len(errors), k) for k in ks]
     rows = np.concatenate([errors[:-1, -1], errors[-1]])
-    low, high = bootstrap_mean(rows)
+    means = stats.bootstrap((rows,), np.mean, axis=-1, n_resamples=1000, batch=20, rng=0)
+    low, high = means.confidence_interval
     table = [(*key, *own) for key, *own in zip(keys, rows.mean(axis=-1), low, high)]
     return pd.DataFrame(table, columns=["loops", "k", "error", "low", "high"])
 
@@ -160,26 +162,3 @@ def probe(model: LoopedTransformer, prompts: Prompts) -> tuple[tuple, list[tuple
         for (t, layer, head), weight in np.ndenumerate(y_to_x.numpy())
     ]
     return (*errors, planted_error(model, few)), rows
-
-
-# Intervals over prompts.
-
-
-def resampled_means(errors: np.ndarray) -> np.ndarray:
-    """Means of errors (…, B) over B prompts drawn with replacement, 1 000 times; seeded.
-
-    (…, 1000). Every row and every call draws the same prompts, so that means are paired.
-    """
-    n = errors.shape[-1]
-    counts = generator(BOOTSTRAP, 0).multinomial(n, np.full(n, 1 / n), size=1000)
-    return errors @ counts.T / n
-
-
-def interval(resampled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The 95 % percentile interval over the last axis: low, high."""
-    return np.quantile(resampled, 0.025, axis=-1), np.quantile(resampled, 0.975, axis=-1)
-
-
-def bootstrap_mean(errors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The 95 % interval of the mean of errors (…, B) over prompts: low, high, each (…)."""
-    return interval(resampled_means(errors))

@@ -1,18 +1,17 @@
 """Trains the missing runs of a list, in the order of value; several may work on one list at once.
 
-    OMP_WAIT_POLICY=PASSIVE python -m icl_core.fill grids/records.yaml
+OMP_WAIT_POLICY=PASSIVE python -m icl_core.fill grids/records.yaml
 """
 
 import argparse
 import logging
-import os
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 
 import yaml
 
-from icl_core import locks, records, training
+from icl_core import records, training
 from icl_core.config import Config
 
 logger = logging.getLogger(__name__)
@@ -33,13 +32,12 @@ def main() -> None:
     parser.add_argument("list", type=Path, help="a file as grids/records.yaml")
     parser.add_argument("--out", default=".", help="the folder whose data/ holds the records")
     arguments = parser.parse_args()
-    os.environ.setdefault("TQDM_DISABLE", "1")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     for config in list(listed(arguments.list)):
         if not records.run_folder(arguments.out, config).exists():
             try:
                 training.run(config, arguments.out)
-            except locks.HeldError:
+            except records.HeldError:
                 logger.info("%s: another process trains it", config.place)
 
 

@@ -37,10 +37,11 @@ def initial_model(config: Config) -> tuple[LoopedTransformer, torch.Generator]:
                 _fill(layer.bias, rng.uniform(-bound, bound, layer.bias.shape))
         if config.init == "gpt2":
             _gpt2_blocks(model, config, rng)
-        for rows, stream in model.encoding.tables().values():
+        for name, stream in model.encoding.streams.items():
+            rows = getattr(model.encoding, name).weight
             if config.random_numbers == "numpy":
                 drawn = rng if stream is None else generator(WEIGHTS, config.seed, stream)
-                _fill(rows, config.table_std * drawn.standard_normal(rows.shape))
+                _fill(rows, drawn.standard_normal(rows.shape) * config.table_std)
             else:
                 rows.mul_(config.table_std)
         if config.small_read_in:

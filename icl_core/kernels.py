@@ -23,7 +23,7 @@ NAME, WIDTH, N_HEADS = "block-avx512-1", 64, 4
 SOURCE = Path(__file__).with_suffix(".cpp")
 FOLDER = SOURCE.parents[1] / "build" / "kernels"
 # Nothing of -ffast-math: -inf hides a token, and sums keep their order.
-FLAGS = "-O3 -march=native -std=c++17 -fno-math-errno -ffp-contract=fast -w -shared -fPIC".split()
+FLAGS = ["-O3", "-march=native", "-std=c++17", "-fno-math-errno", "-ffp-contract=fast", "-w"]
 log = logging.getLogger(__name__)
 
 
@@ -41,6 +41,7 @@ def fits(block: nn.Module, x: Tensor, bias: Tensor, rows: slice) -> bool:
         and block.norm_1.eps == block.norm_2.eps == 1e-5
         and bias.shape in ((1, length, length), (N_HEADS, length, length))
         and not bias.requires_grad
+        and block.gelu in ("none", "tanh")
         and isinstance(rows, slice)
         and (rows.step or 1) > 0
         and len(x) > 0 < len(range(length)[rows])
@@ -87,19 +88,15 @@ class _Block(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, dy: Tensor):
-        inputs = ctx.saved_tensors
-        dx, dw, dvectors = (
-            torch.empty_like(inputs[5]),
-            *map(torch.zeros_like, (inputs[2], inputs[4])),
-        )
-        none = inputs[5]  # in the place of y
-        call = _call(ctx.sizes, *inputs, none, dy.contiguous(), dx, dw, dvectors)
-        _library().block_backward(call)
+        _, _, tiles, _, vectors, x, _ = inputs = ctx.saved_tensors
+        dx, dw, dvectors = torch.empty_like(x), torch.zeros_like(tiles), torch.zeros_like(vectors)
+        dy, y = dy.contiguous(), x  # y is not looked at
+        _library().block_backward(_call(ctx.sizes, *inputs, y, dy, dx, dw, dvectors))
         return None, None, None, dw, dvectors, dx
 
 
 def _call(sizes: tuple[int, ...], *tensors: Tensor) -> ctypes.Array:
-    """The struct Call of kernels.cpp."""
+    """The struct Call of kernels.cpp; it holds addresses: the caller keeps the tensors alive."""
     return (ctypes.c_int64 * 24)(*sizes, *[0] * (12 - len(sizes)), *(t.data_ptr() for t in tensors))
 
 
@@ -108,7 +105,8 @@ def _library() -> ctypes.CDLL | None:
     try:
         library = ctypes.CDLL(_compiled())
     except Exception as error:  # whatever it is: a run without the kernel is a run
-        log.warning("no kernel, plain torch: %s", getattr(error, "stderr", None) or error)
+        reason = str(getattr(error, "stderr", None) or error).strip().partition("\n")[0]
+        log.warning("no kernel, plain torch: %s", reason)
         return None
     library.block_saves.restype = ctypes.c_int64
     log.info("kernel %s", NAME)
@@ -130,15 +128,18 @@ def _compiled() -> str:
         path = folder / f"{key}.so"
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if path.exists() and path.stat().st_uid == os.getuid():
+            if folder.stat().st_uid != os.getuid():
+                raise PermissionError(f"{folder} is another user's")
+            if path.exists():
                 return str(path)
             with tempfile.TemporaryDirectory(dir=folder) as new:
                 compiler = next(filter(None, map(shutil.which, filter(None, names))), None)
                 if compiler is None:
                     raise RuntimeError("no C++ compiler")
-                command = [compiler, *FLAGS, str(SOURCE), "-o", f"{new}/{key}.so"]
+                made = f"{new}/{key}.so"  # in a folder of its own: nobody loads a half
+                command = [compiler, *FLAGS, "-shared", "-fPIC", str(SOURCE), "-o", made]
                 subprocess.run(command, check=True, capture_output=True, text=True)
-                os.replace(f"{new}/{key}.so", path)
+                os.replace(made, path)
                 return str(path)
         except OSError as error:
             refused = error

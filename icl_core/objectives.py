@@ -3,14 +3,14 @@
 import math
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from icl_core import sampler
 from icl_core.config import Config
 from icl_core.model import QUERY, X_TOKENS, Rows
-from icl_core.sampler import Prompts
+from icl_core.sampler import HIDING, LENGTHS, Prompts, generator
 
 
 class Asked(NamedTuple):
@@ -37,8 +37,8 @@ def query(prompts: Prompts, config: Config, step: int) -> Asked:
 
 
 def cut(prompts: Prompts, config: Config, step: int) -> Prompts:
-    """The prompts of this step, cut to a random number of examples."""
-    k = sampler.random_k(config, step)
+    """The prompts of this step, cut to a random number of examples, 0 … n alike."""
+    k = int(generator(LENGTHS, config.seed, step).integers(config.n_examples + 1))
     return Prompts(prompts.tokens[:, : 2 * k + 1], prompts.answers[:, : k + 1])
 
 
@@ -53,9 +53,14 @@ def all_tokens_random_k(prompts: Prompts, config: Config, step: int) -> Asked:
 
 
 def hidden(prompts: Prompts, config: Config, step: int) -> Asked:
-    """The query, and the examples whose answers no token may look at in this step."""
-    examples = sampler.hidden_examples(config, step)
-    points = F.pad(examples, (0, 1), value=config.n_examples)  # and the query
+    """The query, and the examples whose answers no token may look at in this step.
+
+    Any number of them, 0 … n alike, and any set of that size alike.
+    """
+    rng = generator(HIDING, config.seed, step)
+    order = rng.permutation(config.n_examples)
+    examples = np.sort(order[: rng.integers(config.n_examples + 1)])
+    points = torch.tensor([*examples, config.n_examples])  # and the query
     change = torch.zeros(1, 1, 1, 1, config.n_tokens)
     change[..., 2 * examples + 1] = -math.inf
     return Asked(prompts.tokens, prompts.answers[:, points], 2 * points, change)

@@ -1,35 +1,37 @@
-"""A run's folder: the only code that reads or writes data/.
+"""A run's folder, its lock and its sums: the only code that reads or writes data/.
 
 data/<setup>/<variant>/b<b>-seed<seed>/ is complete or absent: it is written under a temporary name
 beside its place and renamed. What was recorded is never written again, and SHA256SUMS tells if it
 has changed.
 """
 
+import hashlib
 import json
 import os
 import platform
+import re
 import shutil
+import socket
 import subprocess
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import filelock
 import numpy
 import pandas as pd
-import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
 
-from icl_core import kernels
 from icl_core.config import Config, ConfigError, folder_name
-from icl_core.files import SUMS, read_sums, sha256, sync_folder, write_sums, write_whole
 
 PROJECT = Path(__file__).resolve().parents[1]
-COLUMNS = {  # of the tables that training writes; a run of setup gpt2 has no checks and no tests
+SUMS = "SHA256SUMS"
+COLUMNS = {  # of the tables that training writes; without the source's random numbers no checks
     "curves.csv": ["step", "training_loss", "target_error", "mean_iteration_error"],
     "errors.csv": ["loops", "k", "error", "low", "high"],
     "checks.csv": ["step", "error"],
@@ -38,11 +40,16 @@ COLUMNS = {  # of the tables that training writes; a run of setup gpt2 has no ch
     "attention.csv": ["step", "loop", "layer", "head", "y_to_x", "x_to_y"],
 }
 FILES = ("config.json", "curves.csv", "errors.csv", "weights.safetensors", SUMS)
+KEYS = ["setup", "variant", "encoding", "mask", "objective", "b", "seed"]  # tell runs apart
 RESTORE = "Take it from git or a copy, or remove the folder by hand to train the run anew"
 
 
 class RecordError(RuntimeError):
     """A folder is not the run that was asked for; says which and what to do."""
+
+
+class HeldError(RuntimeError):
+    """Another process is at work on this run; says which, where and since when."""
 
 
 @dataclass(frozen=True)
@@ -53,29 +60,18 @@ class Run:
     config: Config
     provenance: dict
 
-    def has(self, name: str) -> bool:
-        """Whether the run holds a file of that name: one counts from its line in SHA256SUMS on."""
-        return name in read_sums(self.folder) and (self.folder / name).exists()
-
     def table(self, name: str) -> pd.DataFrame:
         """The rows of one of its files, ``curves.csv``; raises RecordError if it has none."""
-        table = pd.read_csv(self._checked(name))
-        if name in COLUMNS and list(table.columns) != COLUMNS[name]:
-            raise RecordError(f"{self.folder / name} is not a table of this version. {RESTORE}")
-        return table
+        return pd.read_csv(self.file(name))
 
-    def losses(self) -> Tensor:
-        """(steps,): the training loss of every step."""
-        return safetensors.torch.load_file(self._checked("losses.safetensors"))["loss"]
+    def tensors(self, name: str) -> dict[str, Tensor]:
+        """``weights.safetensors``: one a parameter; ``losses.safetensors``: loss, (steps,)."""
+        return safetensors.torch.load_file(self.file(name))
 
-    def weights(self) -> dict[str, Tensor]:
-        """One tensor a parameter."""
-        return safetensors.torch.load_file(self._checked("weights.safetensors"))
-
-    def _checked(self, name: str) -> Path:
-        """The file's path; raises RecordError unless it is the one that SHA256SUMS tells of."""
-        path = self.folder / name
-        if not self.has(name) or sha256(path) != read_sums(self.folder)[name]:
+    def file(self, name: str) -> Path:
+        """A file's path; raises RecordError unless it is the one that SHA256SUMS tells of."""
+        path, expected = self.folder / name, read_sums(self.folder).get(name)
+        if not path.is_file() or sha256(path) != expected:
             raise RecordError(f"{path} is not a file that {SUMS} tells of. {RESTORE}")
         return path
 
@@ -93,46 +89,89 @@ def run_folder(out: str, config: Config) -> Path:
 
 
 def work_folder(out: str, config: Config) -> Path:
-    """Where the run keeps its checkpoint and lock while it is trained."""
+    """Where the run keeps its checkpoint while it is trained; its lock lies beside."""
     return root_folder(out) / "build" / "checkpoints" / config.place
 
 
+def write_whole(path: Path, content: bytes | str) -> None:
+    """Writes content beside its place, sees it onto the disk, then gives it its name.
+
+    A kill, a crash or a full disk leaves what stood there before.
+    """
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(unfinished, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file's content."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_sums(folder: Path, sums: dict[str, str]) -> None:
+    """Writes the folder's SHA256SUMS, {file name: SHA-256}, in the format of ``sha256sum -c``."""
+    write_whole(folder / SUMS, "".join(f"{sums[name]}  {name}\n" for name in sorted(sums)))
+
+
+def read_sums(folder: Path) -> dict[str, str]:
+    """File name -> SHA-256; raises RecordError unless every line is one of ``sha256sum``."""
+    *lines, end = (folder / SUMS).read_text(encoding="utf-8", errors="replace").split("\n")
+    matches = [re.fullmatch(r"([0-9a-f]{64})  ([\w.-]+)", line) for line in lines]
+    if end or not all(matches):
+        raise RecordError(f"{folder / SUMS} is damaged. {RESTORE}")
+    return {match[2]: match[1] for match in matches}
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Holds the lock at path; a lock of the operating system's goes when its process does.
+
+    Raises HeldError, naming the holder, if another process has it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock, holder = filelock.FileLock(path), path.with_suffix(".holder")
+    try:
+        lock.acquire(timeout=0.5)  # who only looks holds it for a moment too
+    except filelock.Timeout:
+        who = holder.read_text(encoding="utf-8") if holder.exists() else "another process"
+        advice = "Nothing was touched: wait for it, or stop it and run this again, which resumes."
+        raise HeldError(f"{path.stem} is being trained by {who}. {advice}") from None
+    try:
+        now, job = f"{pd.Timestamp.now():%Y-%m-%d %H:%M:%S}", os.environ.get("SLURM_JOB_ID")
+        where = f"process {os.getpid()} on {socket.gethostname()} since {now}"
+        write_whole(holder, where + (f", SLURM job {job}" if job else ""))
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
+
+
 def commit() -> str | None:
-    """The project's git commit, with -dirty where the working tree differs.
+    """The project's git commit, with -dirty where the working tree differs, or ICL_COMMIT's value.
 
     None without git, and where the project is a mere folder in another repository.
     """
-    if given := os.environ.get("ICL_COMMIT"):
-        return given
-    git = ["git", "-C", str(PROJECT)]
-    try:
-        top = subprocess.run([*git, "rev-parse", "--show-toplevel"], capture_output=True, text=True)
-        if not top.stdout.strip() or Path(top.stdout.strip()).resolve() != PROJECT:
-            return None
-        describe = [*git, "describe", "--always", "--dirty", "--abbrev=40"]
-        return subprocess.run(describe, capture_output=True, text=True).stdout.strip() or None
-    except OSError:  # no git here
-        return None
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(PROJECT), *words]
+        return subprocess.run(command, capture_output=True, encoding="utf-8").stdout.strip()
+
+    if not shutil.which("git") or git("rev-parse", "--show-toplevel") != str(PROJECT):
+        return os.environ.get("ICL_COMMIT")
+    return git("describe", "--always", "--dirty", "--abbrev=40")
 
 
 def versions() -> dict[str, str]:
-    """What the numbers come from, kernel and device aside."""
+    """What the numbers come from: Python and the libraries."""
     modules = {"torch": torch, "numpy": numpy, "pandas": pd, "safetensors": safetensors}
-    found = {name: module.__version__ for name, module in modules.items()}
-    return {"python": platform.python_version(), **found}
-
-
-def provenance(began_by: str | None, seconds: float, steps: int, diverged: int | None) -> dict:
-    """What made a run, how fast, and whether it diverged."""
-    return {
-        "libraries": versions(),
-        "commit": began_by,
-        "kernel": kernels.name(),
-        "slurm_job_id": os.environ.get("SLURM_JOB_ID"),  # of the job that recorded it
-        "wall_seconds": round(seconds, 1),
-        "steps_per_second": round(steps / seconds, 2) if seconds else 0.0,
-        "diverged": diverged,
-    }
+    return {"python": platform.python_version()} | {k: m.__version__ for k, m in modules.items()}
 
 
 def write_run(
@@ -148,10 +187,9 @@ def write_run(
     """
     folder = run_folder(out, config)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    prefix = f".{folder.name}."
-    for left in folder.parent.glob(f"{prefix}*"):  # by a process that was killed here: the
+    for left in folder.parent.glob(f".{folder.name}.*"):  # by a process that was killed here: the
         shutil.rmtree(left, ignore_errors=True)  # training one holds the run's lock
-    temporary = Path(tempfile.mkdtemp(prefix=prefix, dir=folder.parent))
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         text = json.dumps({"config": config.model_dump(mode="json"), **made_by}, indent=2)
         write_whole(temporary / "config.json", text + "\n")
@@ -164,7 +202,6 @@ def write_run(
         if folder.exists():
             raise RecordError(f"{folder} is recorded already; remove it by hand to train it anew")
         temporary.rename(folder)
-        sync_folder(folder.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return read_run(folder)
@@ -176,38 +213,30 @@ def _csv(table: pd.DataFrame) -> str:
 
 def read_run(folder: Path) -> Run:
     """Reads a run; raises RecordError unless the folder is a complete and undamaged one."""
-    missing = [name for name in FILES if not (folder / name).is_file()]
-    if missing:
+    if missing := [name for name in FILES if not (folder / name).is_file()]:
         raise RecordError(f"{folder} is not a complete run: it lacks {', '.join(missing)}")
     try:
-        sums = read_sums(folder)
-        for name in sorted({*FILES, *sums} - {SUMS}):
-            if name not in sums:
-                raise ValueError(f"{name} has no line in {SUMS}")
-            if not (folder / name).is_file() or sha256(folder / name) != sums[name]:
-                raise ValueError(f"{name} is not the file that {SUMS} tells of. {RESTORE}")
         made_by = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         parameters = made_by.pop("config")
         made_by["device"] = parameters["device"]  # where it was trained; read it anywhere
-        config = Config(**parameters | {"device": "cpu"})
-    except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
+        run = Run(folder, Config(**parameters | {"device": "cpu"}), made_by)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RecordError(f"{folder} cannot be read as a run: {error}") from error
-    if not folder.resolve().as_posix().endswith("/" + config.place):
-        raise RecordError(f"{folder} holds the run {config.place}")
-    return Run(folder, config, made_by)
+    for name in sorted({*FILES, *read_sums(folder)} - {SUMS}):
+        run.file(name)
+    if not folder.resolve().as_posix().endswith(f"/{run.config.place}"):
+        raise RecordError(f"{folder} holds the run {run.config.place}")
+    return run
 
 
 def find_run(out: str, config: Config) -> Run | None:
     """The recorded run of this config, or None; RecordError if its place holds another."""
     folder = run_folder(out, config)
-    if not folder.exists():
-        return None
-    run = read_run(folder)
-    theirs, ours = run.config.comparable(), config.comparable()
-    differing = [
-        f"{key} = {theirs[key]} there, {ours[key]} here" for key in ours if theirs[key] != ours[key]
-    ]
-    if differing:
+    run = read_run(folder) if folder.exists() else None
+    theirs, ours = (run or Run(folder, config, {})).config.comparable(), config.comparable()
+    if differing := [
+        f"{k} = {theirs[k]} there, {v} here" for k, v in ours.items() if theirs[k] != v
+    ]:
         raise RecordError(
             f"{folder} holds a run of another configuration ({'; '.join(differing)}). "
             "Nothing recorded is overwritten: choose another out, or remove that folder by hand."
@@ -227,31 +256,26 @@ def recorded_runs(out: str, configs: Sequence[Config]) -> list[Run]:
         for folder in place.glob("b*-seed*/"):
             try:
                 run = read_run(folder)
+                if run.config.comparable() != config.comparable():
+                    raise RecordError(f"{folder} has other parameters")
+                found.append(run)
             except RecordError as error:
                 warnings.warn(f"left out: {error}", stacklevel=2)
-                continue
-            if run.config.comparable() == config.comparable():
-                found.append(run)
-            else:
-                warnings.warn(f"left out: {folder} has other parameters", stacklevel=2)
         runs += sorted(found, key=lambda run: (run.config.b, run.config.seed))
     return runs
 
 
 def tidy(runs: Sequence[Run], name: str) -> pd.DataFrame:
     """A table of several runs, one below the other, with what tells the runs apart in front."""
-    keys = ["setup", "variant", "encoding", "mask", "objective", "b", "seed"]
     tables = [
-        run.table(name).assign(**{key: getattr(run.config, key) for key in keys}) for run in runs
+        run.table(name).assign(**{key: getattr(run.config, key) for key in KEYS}) for run in runs
     ]
     together = pd.concat(tables, ignore_index=True)
-    return together[[*keys, *together.columns.drop(keys)]]
+    return together[[*KEYS, *together.columns.drop(KEYS)]]
 
 
 def write_measurements(run: Run, name: str, table: pd.DataFrame) -> None:
     """Adds what was measured on a run's weights to its folder, then its line to SHA256SUMS."""
     write_whole(run.folder / name, _csv(table))
-    lock = root_folder(".") / "build" / "sums.lock"  # two notebooks may measure one run at a time
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(lock):
+    with filelock.FileLock(run.folder.with_suffix(".lock")):  # two may measure one run at a time
         write_sums(run.folder, read_sums(run.folder) | {name: sha256(run.folder / name)})

@@ -45,33 +45,36 @@ def assemble(x: Tensor, y: Tensor) -> Prompts:
     return Prompts(tokens[:, :-1], y)
 
 
-# The source's random numbers: torch's generator, two calls a prompt.
+class Draws:
+    """The prompts of a run, from the random numbers that its setup has.
 
-
-class SourceDraws:
-    """What the source draws after the initial weights, in its order, for any seed.
-
-    The check before training; training; after every probe_every steps a check in between. Each of
-    them begins with one 64-bit integer, the data loader's own. state restores all of it exactly.
+    Torch's: the source's, in its order, after the initial weights: the check before training;
+    training; after every probe_every steps a check in between; each of them begins with one 64-bit
+    integer, the data loader's own. state restores all of it exactly. Numpy's: each batch is a pure
+    function of (seed, step), the same for every variant, b and device.
     """
 
     def __init__(self, config: Config, after_weights: torch.Generator):
         self.config, self.generator = config, after_weights
 
+    def batch(self, step: int) -> Prompts:
+        """The prompts of the next training step, which is this one, counted from 0."""
+        config = self.config
+        if config.random_numbers == "numpy":
+            rng = generator(TRAINING, config.seed, step)
+            return prompts(rng, config, config.batch_size)
+        if step == 0:
+            begin(self.generator)
+        return source_prompts(self.generator, config, config.batch_size)
+
     def check(self) -> Prompts:
-        """The prompts of the next check."""
+        """The prompts of the source's next check."""
         begin(self.generator)
         return source_prompts(self.generator, self.config, CHECK_PROMPTS)
 
-    def batch(self, step: int) -> Prompts:
-        """The prompts of the next training step, which is this one, counted from 0."""
-        if step == 0:
-            begin(self.generator)
-        return source_prompts(self.generator, self.config, self.config.batch_size)
-
     @property
     def state(self) -> Tensor:
-        """Where the generator stands, as bytes."""
+        """Where torch's generator stands, as bytes."""
         return self.generator.get_state()
 
     @state.setter
@@ -110,32 +113,6 @@ def source_tests(config: Config) -> Iterator[tuple[float, Prompts]]:
         prompts = source_prompts(random, config, TEST_PROMPTS, std)
         if test >= N_TESTS * before:
             yield std, prompts
-
-
-# Ours: each batch a pure function of (seed, step), from four classes of functions.
-
-
-class StepDraws:
-    """Batches that depend on (seed, step) alone: the same for every variant, b and device."""
-
-    state = torch.empty(0, dtype=torch.uint8)
-
-    def __init__(self, config: Config):
-        self.config = config
-
-    def batch(self, step: int) -> Prompts:
-        """The prompts of one training step."""
-        rng = generator(TRAINING, self.config.seed, step)
-        return prompts(rng, self.config, self.config.batch_size)
-
-
-def draws(config: Config, after_weights: torch.Generator) -> SourceDraws | StepDraws:
-    """The prompts of a run, from the random numbers that its setup has."""
-    return (
-        SourceDraws(config, after_weights)
-        if config.random_numbers == "torch"
-        else StepDraws(config)
-    )
 
 
 def generator(stream: int, *seeds: int) -> np.random.Generator:
@@ -189,18 +166,3 @@ def prompts(rng: np.random.Generator, config: Config, n_prompts: int) -> Prompts
 def evaluation_prompts(config: Config) -> Prompts:
     """The fixed prompts of the target task, x at std 1: the same for every run compared."""
     return prompts(generator(EVALUATION, 0), config, config.evaluation_prompts)
-
-
-def random_k(config: Config, step: int) -> int:
-    """The number of examples, 0 … n alike, that prompts of this step are cut to."""
-    return int(generator(LENGTHS, config.seed, step).integers(config.n_examples + 1))
-
-
-def hidden_examples(config: Config, step: int) -> Tensor:
-    """The examples, i = 0 … n - 1 in order, whose answers are hidden in this step's prompts.
-
-    Any number of them, 0 … n alike, and any set of that size alike.
-    """
-    rng = generator(HIDING, config.seed, step)
-    order = rng.permutation(config.n_examples)
-    return torch.from_numpy(np.sort(order[: rng.integers(config.n_examples + 1)]))

@@ -2,20 +2,17 @@
 
 import logging
 import math
+import os
 import shutil
-import signal
-import threading
 import time
-from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
-from icl_core import checkpoints, evaluation, locks, objectives, records, sampler
+from icl_core import checkpoints, evaluation, kernels, objectives, records, sampler
 from icl_core.checkpoints import Progress
 from icl_core.config import Config
 from icl_core.initial import initial_model
@@ -23,7 +20,6 @@ from icl_core.model import LoopedTransformer
 
 logger = logging.getLogger(__name__)
 CHECKPOINT_SECONDS = 30
-LINE_SECONDS = 60  # between two lines of a log without a bar
 
 
 def run(config: Config, out: str = ".") -> records.Run:
@@ -32,11 +28,10 @@ def run(config: Config, out: str = ".") -> records.Run:
     out is the folder, relative to the project's, whose data/ holds the record. Raises RecordError
     if the run's place holds a run of another configuration, HeldError if another process trains it.
     """
-    finished = records.find_run(out, config)
-    if finished:
+    if finished := records.find_run(out, config):
         return finished
     folder = records.work_folder(out, config)
-    with locks.held(folder.with_suffix(".lock")):
+    with records.held(folder.with_suffix(".lock")):
         # Who held the lock before may have recorded the run, and been killed while tidying up.
         recorded = records.find_run(out, config) or _train_and_record(config, out, folder)
         shutil.rmtree(folder, ignore_errors=True)
@@ -47,20 +42,28 @@ def _train_and_record(config: Config, out: str, folder: Path) -> records.Run:
     with one_thread(config):
         model, progress = train(config, folder / "checkpoint.safetensors")
         tables = {
-            "curves.csv": progress.curves,
-            "probes.csv": progress.probes,
-            "attention.csv": progress.attention,
-            "errors.csv": evaluation.errors_table(model, sampler.evaluation_prompts(config)),
+            name: pd.DataFrame(rows, columns=records.COLUMNS[name])
+            for name, rows in progress.tables.items()
         }
+        prompts = sampler.evaluation_prompts(config)
+        tables["errors.csv"] = evaluation.errors_table(model, prompts)
         if config.random_numbers == "torch":
-            tables |= {"checks.csv": progress.checks, "tests.csv": evaluation.tests_table(model)}
+            tables["tests.csv"] = evaluation.tests_table(model)
     weights = {name: p.detach().cpu().contiguous() for name, p in model.named_parameters()}
     return records.write_run(
         out,
         config,
-        records.provenance(progress.commit, progress.seconds, progress.step, progress.diverged),
-        {name: pd.DataFrame(rows, columns=records.COLUMNS[name]) for name, rows in tables.items()},
-        {"weights.safetensors": weights, "losses.safetensors": {"loss": progress.all_losses()}},
+        {
+            "libraries": records.versions(),
+            "kernel": kernels.name(),
+            "commit": progress.commit,
+            "slurm_job_id": os.environ.get("SLURM_JOB_ID"),  # of the job that recorded it
+            "wall_seconds": round(progress.seconds, 1),
+            "steps_per_second": round(progress.step / progress.seconds, 2),
+            "diverged": progress.diverged,
+        },
+        tables,
+        {"weights.safetensors": weights, "losses.safetensors": {"loss": progress.loss()}},
     )
 
 
@@ -75,67 +78,34 @@ def one_thread(config: Config):
         torch.set_num_threads(before)
 
 
-@contextmanager
-def between_steps() -> Iterator[list[int]]:
-    """SIGINT and SIGTERM (Ctrl-C, a scheduler's time limit) are noted in the list that it yields.
-
-    An ignored one stays ignored. Only the main thread gets signals: in another nothing changes.
-    """
-    noted, before = [], {}
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                before[number] = signal.signal(number, lambda number, _: noted.append(number))
-    try:
-        yield noted
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def train(config: Config, checkpoint: Path) -> tuple[LoopedTransformer, Progress]:
-    """Trains from the checkpoint, if there is one, to config.steps.
+    """Trains from the checkpoint, if there is one, to config.steps or to a loss that is not finite.
 
-    A run whose loss is no longer finite ends there. On SIGINT or SIGTERM the step is finished and
-    saved, then the signal does what it always does.
+    A checkpoint twice a minute: whatever stops the process, the next call goes on from there.
     """
     model, after_weights = initial_model(config)
     optimiser = adam(config, model)
-    draws = sampler.draws(config, after_weights)
+    draws = sampler.Draws(config, after_weights)
     prompts = sampler.evaluation_prompts(config).first(config.curve_prompts)
-    began = saved = said = time.monotonic()
     if checkpoint.exists():
         progress = checkpoints.load(checkpoint, config, model, optimiser, draws)
         logger.info("%s: resumed at step %d of %d", config.place, progress.step, config.steps)
     else:
         progress = Progress(commit=records.commit())
         look(config, model, draws, prompts, progress)
-    bar = tqdm(total=config.steps, initial=progress.step, desc=config.place, mininterval=1)
-    with between_steps() as signals, bar:
-        ending = progress.is_over(config)
-        while not ending:
-            progress.losses.append(update(config, model, optimiser, draws, progress.step))
-            progress.step += 1
-            bar.update()
-            if progress.step % config.log_every == 0 or progress.step == config.steps:
-                log(config, model, prompts, progress)
-                bar.set_postfix_str(progress.latest())
-            if progress.step % config.probe_every == 0:
-                look(config, model, draws, prompts, progress)
-            ending = bool(signals) or progress.is_over(config)
-            now = time.monotonic()
-            if ending or now - saved > CHECKPOINT_SECONDS:
-                progress.seconds, began, saved = progress.seconds + now - began, now, now
-                checkpoints.save(checkpoint, config, model, optimiser, draws, progress)
-            if bar.disable and (ending or now - said > LINE_SECONDS):
-                said = now
-                logger.info("%s: %s", config.place, progress.line(config, now - began))
-    if signals:
-        stopped = signal.Signals(signals[0])
-        saved_at = f"{stopped.name}, saved at step {progress.step}; run it again to resume"
-        logger.warning("%s: %s", config.place, saved_at)
-        signal.raise_signal(stopped)
-        raise KeyboardInterrupt(saved_at)  # whatever handled the signal, the run is not trained
+    saved = time.monotonic()
+    while not progress.is_over(config):
+        progress.losses.append(update(config, model, optimiser, draws, progress.step))
+        progress.step += 1
+        if progress.step % config.log_every == 0 or progress.step == config.steps:
+            log(config, model, prompts, progress)
+        if progress.step % config.probe_every == 0:
+            look(config, model, draws, prompts, progress)
+        now = time.monotonic()
+        if now - saved > CHECKPOINT_SECONDS or progress.is_over(config):
+            progress.seconds, saved = progress.seconds + now - saved, now
+            checkpoints.save(checkpoint, config, model, optimiser, draws, progress)
+            logger.info("%s: %s", config.place, in_words(config, progress))
     return model, progress
 
 
@@ -156,11 +126,11 @@ def update(config: Config, model: LoopedTransformer, optimiser, draws, step: int
 
 
 def log(config: Config, model: LoopedTransformer, prompts, progress: Progress) -> None:
-    """A row of the curves: the losses since the last one, and the target error."""
+    """A row of the curves: the mean loss since the last one, and the target error."""
     errors = evaluation.target_errors(model, prompts, [config.n_examples]).mean(axis=(1, 2))
-    since = progress.curves[-1][0] if progress.curves else 0
-    loss = float(progress.all_losses()[since:].double().mean())
-    progress.curves.append((progress.step, loss, float(errors[-1]), float(errors.mean())))
+    since = (progress.step - 1) // config.log_every * config.log_every
+    loss = float(progress.loss()[since:].double().mean())
+    progress.add("curves.csv", (progress.step, loss, float(errors[-1]), float(errors.mean())))
     if not math.isfinite(loss):
         progress.diverged = progress.step
 
@@ -168,15 +138,23 @@ def log(config: Config, model: LoopedTransformer, prompts, progress: Progress) -
 def look(config: Config, model: LoopedTransformer, draws, prompts, progress: Progress) -> None:
     """A row of the probes and, from the source's random numbers, of its checks."""
     errors, attention = evaluation.probe(model, prompts)
-    progress.probes.append((progress.step, *errors))
-    progress.attention += [(progress.step, *row) for row in attention]
+    progress.add("probes.csv", (progress.step, *errors))
+    progress.add("attention.csv", *((progress.step, *row) for row in attention))
     if config.random_numbers == "torch":
         error = evaluation.mean_iteration_error(model, draws.check())
-        progress.checks.append((progress.step, error))
+        progress.add("checks.csv", (progress.step, error))
+
+
+def in_words(config: Config, progress: Progress) -> str:
+    """Where a run is, the last row of its curves, how long it has yet to go."""
+    left = (config.steps - progress.step) * progress.seconds / max(progress.step, 1) / 60
+    *_, row = progress.tables.get("curves.csv") or [None]
+    latest = f"loss {row[1]:.3g}, target error {row[2]:.3g}, " if row else ""
+    return f"step {progress.step} of {config.steps}, {latest}{left:.0f} minutes left"
 
 
 def recorded_model(run: records.Run) -> LoopedTransformer:
     """The model of a recorded run, on the CPU."""
     model = LoopedTransformer(run.config)
-    model.load_state_dict(run.weights())
+    model.load_state_dict(run.tensors("weights.safetensors"))
     return model

@@ -27,7 +27,7 @@ def test_the_first_losses_are_the_published_ones(variant, b, seed):
     config = Config(variant=variant, b=b, seed=seed)
     with training.one_thread(config):
         model, after_weights = initial_model(config)
-        draws, optimiser = sampler.draws(config, after_weights), training.adam(config, model)
+        draws, optimiser = sampler.Draws(config, after_weights), training.adam(config, model)
         check = evaluation.mean_iteration_error(model, draws.check())
         losses = [
             float(training.update(config, model, optimiser, draws, step)) for step in range(10)
@@ -57,5 +57,5 @@ def test_the_sources_random_numbers_leave_torch_s_own_alone():
     expected = torch.rand(3)
     torch.manual_seed(1)
     _, after_weights = initial_model(Config(variant="LPE"))
-    sampler.draws(Config(), after_weights).check()
+    sampler.Draws(Config(), after_weights).check()
     assert torch.equal(torch.rand(3), expected)
