@@ -60,6 +60,11 @@ class Run:
     config: Config
     provenance: dict
 
+    @property
+    def key(self) -> tuple[str, int, int]:
+        """(variant, b, seed)."""
+        return self.config.variant, self.config.b, self.config.seed
+
     def table(self, name: str) -> pd.DataFrame:
         """The rows of one of its files, ``curves.csv``; raises RecordError if it has none."""
         return pd.read_csv(self.file(name))

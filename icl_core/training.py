@@ -38,6 +38,21 @@ def run(config: Config, out: str = ".") -> records.Run:
     return recorded
 
 
+def minutes_ahead(config: Config, out: str = ".") -> float:
+    """How long the run of config would train here, from three steps of it; 0 if it is recorded."""
+    if records.run_folder(out, config).exists():
+        return 0.0
+    with one_thread(config):
+        model, after_weights = initial_model(config)
+        draws, optimiser = sampler.Draws(config, after_weights), adam(config, model)
+        seconds = []
+        for step in range(4):
+            began = time.monotonic()
+            update(config, model, optimiser, draws, step).item()
+            seconds.append(time.monotonic() - began)
+    return min(seconds) * config.steps / 60  # the first is slower: it compiles, it allocates
+
+
 def _train_and_record(config: Config, out: str, folder: Path) -> records.Run:
     with one_thread(config):
         model, progress = train(config, folder / "checkpoint.safetensors")
