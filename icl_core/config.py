@@ -29,6 +29,7 @@ _GPT2 = {
     "table_std": 0.02,
     "sinusoid_base": 10_000.0,
     "scalar_read_out": True,
+    "loss_over_d": False,
     "random_numbers": "numpy",
 }
 _SHORT = {"n_examples": 20, "d": 4, "steps": 2_000, "lr": 1e-3, "log_every": 50, "probe_every": 400}
@@ -124,6 +125,7 @@ class Config(BaseModel):
     batch_size: integer(1, 1_000_000) = 64  # prompts a step
     lr: positive(100) = 5e-4
     steps: integer(1, 10_000_000) = 7_500
+    loss_over_d: bool = True  # is the loss divided by d before its gradient? To Adam, nearly one
     random_numbers: Literal["torch", "numpy"] = "torch"  # drawn in the source's order; by step
     # what is recorded
     log_every: integer(1, 1_000_000) = 75  # steps between two rows of curves.csv

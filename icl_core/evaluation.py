@@ -68,7 +68,9 @@ def errors_table(model: LoopedTransformer, prompts: Prompts) -> pd.DataFrame:
     errors = target_errors(model, prompts, ks)
     keys = [(t + 1, ks[-1]) for t in range(len(errors) - 1)] + [(len(errors), k) for k in ks]
     rows = np.concatenate([errors[:-1, -1], errors[-1]])
-    means = stats.bootstrap((rows,), np.mean, axis=-1, n_resamples=1000, batch=20, rng=0)
+    means = stats.bootstrap(
+        (rows,), np.mean, axis=-1, n_resamples=1000, batch=20, rng=0, method="percentile"
+    )
     low, high = means.confidence_interval
     table = [(*key, *own) for key, *own in zip(keys, rows.mean(axis=-1), low, high)]
     return pd.DataFrame(table, columns=["loops", "k", "error", "low", "high"])

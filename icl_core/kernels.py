@@ -106,10 +106,10 @@ def _library() -> ctypes.CDLL | None:
         library = ctypes.CDLL(_compiled())
     except Exception as error:  # whatever it is: a run without the kernel is a run
         reason = str(getattr(error, "stderr", None) or error).strip().partition("\n")[0]
-        log.warning("no kernel, plain torch: %s", reason)
+        log.info("no kernel, plain torch: %s", reason)
         return None
     library.block_saves.restype = ctypes.c_int64
-    log.info("kernel %s", NAME)
+    log.debug("kernel %s", NAME)
     return library
 
 

@@ -282,5 +282,5 @@ def tidy(runs: Sequence[Run], name: str) -> pd.DataFrame:
 def write_measurements(run: Run, name: str, table: pd.DataFrame) -> None:
     """Adds what was measured on a run's weights to its folder, then its line to SHA256SUMS."""
     write_whole(run.folder / name, _csv(table))
-    with filelock.FileLock(run.folder.with_suffix(".lock")):  # two may measure one run at a time
+    with filelock.FileLock(run.folder.parents[2] / ".lock"):  # two may measure one run at a time
         write_sums(run.folder, read_sums(run.folder) | {name: sha256(run.folder / name)})

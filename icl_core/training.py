@@ -135,7 +135,7 @@ def update(config: Config, model: LoopedTransformer, optimiser, draws, step: int
     predictions = model(asked.tokens, asked.rows, change=asked.change)
     loss = objectives.loss(predictions, asked.answers, config.d)
     optimiser.zero_grad(set_to_none=True)
-    loss.backward()
+    (loss if config.loss_over_d else loss * config.d).backward()
     optimiser.step()
     return loss.detach()
 
