@@ -18,7 +18,7 @@ CHROMIUM = command -v chromium >/dev/null || command -v chromium-browser >/dev/n
 	chromium fonts-dejavu-core fonts-paratype >/dev/null; }; }
 
 .DEFAULT_GOAL := help
-.PHONY: help setup report grid status lab test test-faults test-slurm bench unlock clean
+.PHONY: help setup report grid status lab test test-all test-slurm bench unlock clean
 
 help:    ## this list
 	@awk -F ': *## ' '/^[a-z-]+: *## / {printf "  make %-11s  %s\n", $$1, $$2}' Makefile
@@ -35,13 +35,13 @@ report:  ## the report from what data/ holds; with GRID=…, that grid and its r
 report: .venv/ready
 	@$(SNAKEMAKE) -- $(if $(GRID),report,recorded)
 
-grid:    ## trains the runs of GRID (full) that are not recorded yet, nothing else
+grid:    ## trains the runs of GRID (full) that are not recorded yet and executes each
 grid: .venv/ready
 	@$(SNAKEMAKE) -- grid
 
-status:  ## which runs of GRID (full) are done, running, interrupted or missing
+status:  ## which runs of grids/records.yaml are recorded, running, interrupted or missing
 status: .venv/ready
-	@.venv/bin/python -m icl_report.status grids/$(or $(GRID),full).yaml
+	@.venv/bin/python -m icl_report.status grids/records.yaml
 
 lab:     ## opens the notebooks in JupyterLab
 lab: .venv/ready
@@ -54,9 +54,9 @@ test: .venv/ready
 	@.venv/bin/ruff format --check --quiet
 	@.venv/bin/pytest
 
-test-faults: ## kills, full disks and damaged files, at length
-test-faults: .venv/ready
-	@KILLS=20 .venv/bin/pytest tests/test_faults.py tests/test_parameters.py
+test-all: ## the tests that take longer, too
+test-all: test
+	@.venv/bin/pytest -m long
 
 test-slurm: ## a grid on a real SLURM on this machine, killed and resumed (root, Debian)
 test-slurm: .venv/ready

@@ -18,17 +18,15 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from icl_report import files, records
-from icl_report.config import Config
+from icl_core import records
+from icl_core.config import Config
 
-ABLATION = "1_position_and_mask"
-RECORDED = records.PROJECT / "data" / ABLATION / "b1-seed1"
+CONFIG = Config()
+RECORDED = records.run_folder(".", CONFIG)
 SIZES = (10, 1_000, 100_000)
 MEASURED = {  # what -> the two sizes that it is measured at
-    "planning, every run missing": (10, 1000),
-    "planning, every run recorded": (10, 1000),
+    "planning": (10, 1000),
     "reading all records": (10, 1000),
-    "the report of the first notebook": (10, 1000),
 }
 
 TEXT = """# How a grid grows
@@ -39,23 +37,24 @@ Each row is measured at two sizes, and the rest is the straight line through the
 
 {table}
 
-A run of the full grid leaves {files} files, {megabytes:.1f} MB in all; {most:,} of them would
-take {terabytes:.2f} TB. Until `make clean`, build/ holds the executed notebooks once more.
+A run leaves {files} files, {megabytes:.1f} MB in all; {most:,} of them would
+take {terabytes:.2f} TB.
 """
 
 
 def copy_runs(data: Path, size: int) -> None:
     """Fills data with so many copies of the recorded run; all but the config is shared."""
-    first = shutil.copytree(RECORDED, data / ABLATION / "b1-seed0")
+    variant = data / Path(CONFIG.place).parent
+    first = shutil.copytree(RECORDED, variant / "b1-seed0")
     made_by = json.loads((RECORDED / "config.json").read_text(encoding="utf-8"))
-    sums = files.read_sums(RECORDED)
+    sums = records.read_sums(RECORDED)
     for seed in range(size):
-        copy = data / ABLATION / f"b1-seed{seed}"
+        copy = variant / f"b1-seed{seed}"
         if seed:
             shutil.copytree(first, copy, copy_function=os.link)
         made_by["config"]["seed"] = seed
-        files.write_whole(copy / "config.json", json.dumps(made_by))
-        files.write_sums(copy, sums | {"config.json": files.sha256(copy / "config.json")})
+        records.write_whole(copy / "config.json", json.dumps(made_by))
+        records.write_sums(copy, sums | {"config.json": records.sha256(copy / "config.json")})
 
 
 def seconds(deed: Callable[[], object]) -> float:
@@ -81,22 +80,15 @@ def measure(size: int) -> dict[str, float]:
     """What -> seconds, for a grid of so many runs: each row of MEASURED that names the size."""
     with tempfile.TemporaryDirectory() as folder:
         out, grid = Path(folder) / "out", Path(folder) / "grid.yaml"
-        runs = {"b": [1], "seeds": list(range(size))}
-        content = {"out": str(out), "ablations": {ABLATION: runs}, "parameters": {}}
-        grid.write_text(yaml.safe_dump(content))
-        missing, recorded, reading, report = MEASURED
-        deeds = {
-            missing: lambda: snakemake(grid, "grid", "--dry-run"),
-            recorded: lambda: snakemake(grid, "grid", "--dry-run"),
-            reading: lambda: records.recorded_runs(str(out), Config(ablation=ABLATION)),
-            report: lambda: snakemake(grid, "recorded"),
+        runs = {"setups": [CONFIG.setup], "b": [1], "seeds": list(range(size))}
+        content = {"out": str(out), "notebooks": {"1_position_and_mask": runs}}
+        grid.write_text(yaml.safe_dump(content), encoding="utf-8")
+        copy_runs(out / "data", size)
+        planning, reading = MEASURED
+        times = {
+            planning: seconds(lambda: snakemake(grid, "grid", "--dry-run")),
+            reading: seconds(lambda: records.recorded_runs(str(out), [CONFIG])),
         }
-        times = {}
-        for what, deed in deeds.items():
-            if what == recorded:
-                copy_runs(out / "data", size)
-            if size in MEASURED[what]:
-                times[what] = seconds(deed)
     print(f"{size} runs:", times, flush=True)
     return times
 

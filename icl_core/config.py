@@ -80,7 +80,7 @@ class ConfigError(ValueError):
 
 def settings(setup: str) -> dict:
     """The parameters that a setup changes; raises ConfigError for a name that is none."""
-    base, *choices = setup.split("+") if isinstance(setup, str) else (setup,)
+    base, *choices = str(setup).split("+")
     if base not in BASES or any(choice not in CHOICES for choice in choices):
         raise ConfigError(
             f"setup = {setup!r}: must be one of {', '.join(BASES)}; choices may be exchanged, "
@@ -155,6 +155,13 @@ class Config(BaseModel):
     def _curve_prompts_are_evaluation_prompts(cls, value, info):
         if value < info.data.get("curve_prompts", 1):
             raise ValueError(f"at least curve_prompts = {info.data['curve_prompts']}")
+        return value
+
+    @field_validator("random_numbers")
+    @classmethod
+    def _the_source_knows_linear_functions_only(cls, value, info):
+        if value == "torch" and info.data.get("function_class", "linear") != "linear":
+            raise ValueError("numpy where function_class is not linear")
         return value
 
     @field_validator("device")

@@ -18,9 +18,7 @@ from icl_core.config import Config
 from icl_core.encodings import ENCODINGS, MASKS
 
 Rows = slice | Tensor  # which tokens: a slice, or their places
-ALL = slice(None)
-X_TOKENS = slice(None, None, 2)
-QUERY = slice(-1, None)
+ALL, X_TOKENS, QUERY = slice(None), slice(None, None, 2), slice(-1, None)
 
 
 class Linear(nn.Linear):
@@ -117,8 +115,7 @@ class LoopedTransformer(nn.Module):
         """Predictions (T, B, R) of every iteration at the wanted rows of tokens (B, L, d).
 
         loops: iterations, b of the config if None. change is added to the attention scores:
-        (T or 1, layers or 1, H or 1, L or 1, L), -inf hides. Raises IndexError past the end of a
-        learned table.
+        (T or 1, layers or 1, H or 1, L or 1, L), -inf hides. Raises IndexError past a table's end.
         """
         n_tokens, loops = tokens.shape[1], self.config.b if loops is None else loops
         rows = slice(*rows.indices(n_tokens)) if isinstance(rows, slice) else rows

@@ -170,7 +170,7 @@ def commit() -> str | None:
 
     if not shutil.which("git") or git("rev-parse", "--show-toplevel") != str(PROJECT):
         return os.environ.get("ICL_COMMIT")
-    return git("describe", "--always", "--dirty", "--abbrev=40")
+    return git("describe", "--always", "--dirty", "--abbrev=40") or os.environ.get("ICL_COMMIT")
 
 
 def versions() -> dict[str, str]:

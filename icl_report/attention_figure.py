@@ -13,10 +13,11 @@ import torch
 from IPython.display import SVG
 from matplotlib.colors import PowerNorm
 
-from icl_report import report, training
-from icl_report.evaluation import attention_maps, leak
-from icl_report.records import Run
-from icl_report.sampler import Prompts
+from icl_core import training
+from icl_core.evaluation import attention_maps
+from icl_core.records import Run
+from icl_core.sampler import Prompts
+from icl_report import report
 
 MIME = "application/vnd.attention-maps+json"
 SHOWN = 12  # examples with rows and columns of their own; more cannot be told apart on a telephone
@@ -24,10 +25,20 @@ LEVELS = 254  # of a quantised weight; the byte above them is nan
 MARK = "#f07f1e"
 
 
-def first_of_each_b(runs: Sequence[Run]) -> list[Run]:
-    """The recorded run of the smallest seed for each b, by b."""
-    firsts = {r.config.b: r for r in sorted(runs, key=lambda r: r.config.seed, reverse=True)}
-    return [firsts[b] for b in sorted(firsts)]
+def first_of_each_b(runs: Sequence[Run]) -> list[list[Run]]:
+    """For each b the runs of the smallest seed that has every variant, in the variants' order.
+
+    Raises ValueError if no b has them all.
+    """
+    variants = list(dict.fromkeys(run.config.variant for run in runs))
+    by_place = {(run.config.b, run.config.seed, run.config.variant): run for run in runs}
+    firsts = {}
+    for b, seed in sorted({place[:2] for place in by_place}):
+        if all((b, seed, variant) in by_place for variant in variants):
+            firsts.setdefault(b, [by_place[b, seed, variant] for variant in variants])
+    if not firsts:
+        raise ValueError(f"no (b, seed) has a run of every variant: {', '.join(variants)}")
+    return list(firsts.values())
 
 
 def token_names(n_examples: int) -> tuple[list[str], list[str]]:
@@ -56,34 +67,37 @@ def quantise(weights: torch.Tensor) -> torch.Tensor:
     return levels.nan_to_num(LEVELS + 1).to(torch.uint8)
 
 
-def maps_of(run: Run, prompt: Prompts) -> dict:
-    """What the page needs of a run; prompt is one prompt.
+def maps_of(runs: Sequence[Run], prompt: Prompts) -> dict:
+    """What the page needs of one (b, seed); runs has one of each variant, prompt is one prompt.
 
     maps: the quantised condensed maps, (T, layers, V, H, R, C) in C order, in base64.
     leak: the weight from x_i to its own y_i, mean over all examples of the prompt, as nested lists
     (T, layers, V, H); None for nan.
     """
-    model = training.recorded_model(run)
-    maps = condense(attention_maps(model, prompt.tokens)[:, :, :, 0])
-    own = leak(model, prompt).permute(1, 2, 0, 3)
+    models = [training.recorded_model(run) for run in runs]
+    own = [attention_maps(model, prompt.tokens)[:, :, 0] for model in models]
+    maps = torch.stack(own, dim=2)
+    leak = maps[..., :-1:2, 1::2].diagonal(dim1=-2, dim2=-1).mean(-1)
     return {
-        "b": run.config.b,
-        "seed": run.config.seed,
-        "leak": _rounded(own.tolist()),
-        "maps": base64.b64encode(quantise(maps).numpy().tobytes()).decode("ascii"),
+        "b": runs[0].config.b,
+        "seed": runs[0].config.seed,
+        "leak": _rounded(leak.tolist()),
+        "maps": base64.b64encode(quantise(condense(maps)).numpy().tobytes()).decode("ascii"),
     }
 
 
 def explorable(runs: Sequence[Run], prompt: Prompts) -> dict:
-    """All that the page needs, as plain JSON: names, shapes and the maps_of each run.
+    """All that the page needs, as plain JSON: names, shapes and the maps_of each b.
 
-    start: where the leak is largest in the first run, (variant, loop, layer, head) from 0.
+    start: where the leak is largest at the first b, (variant, loop, layer, head) from 0.
     """
-    config = runs[0].config
+    chosen = first_of_each_b(runs)
+    config = chosen[0][0].config
     rows, columns = token_names(config.n_examples)
-    members = [maps_of(run, prompt) for run in runs]
+    members = [maps_of(own, prompt) for own in chosen]
+    variants = [run.config for run in chosen[0]]
     return {
-        "variants": [{"name": v.name, "causal": v.mask == "causal"} for v in config.stack],
+        "variants": [{"name": own.variant, "causal": own.mask == "CM"} for own in variants],
         "layers": config.n_layers,
         "heads": config.n_heads,
         "tokens": config.n_tokens,
@@ -106,15 +120,15 @@ class Explorable(SVG):
 
 
 def explorer(
-    name: str, runs: Sequence[Run], prompt: Prompts, ru: dict[str, str], en: dict[str, str]
+    name: str, runs: Sequence[Run], prompts: Prompts, ru: dict[str, str], en: dict[str, str]
 ) -> None:
-    """Emits, in each language, a still picture and with it the maps of the first run of each b.
+    """Emits, in each language, a still picture and with it the maps of the first seed of each b.
 
-    runs are comparable ones, prompt is one prompt. ru and en hold the alt text and the caption, in
-    which {runs} names the runs and {b}, {loop}, {layer} and {head} what the still picture shows.
-    The same data give the same bytes.
+    runs are of one setup, each of one variant; the first of the prompts is shown. ru and en hold
+    the alt text and the caption, in which {runs} names the runs and {b}, {loop}, {layer} and {head}
+    what the still picture shows. The same data give the same bytes.
     """
-    data = explorable(first_of_each_b(runs), prompt)
+    data = explorable(runs, prompts.first(1))
     _, loop, layer, head = data["start"]
     maps = decoded(data, 0)[loop, layer, :, head]
     place = {"b": data["runs"][0]["b"], "loop": loop + 1, "layer": layer + 1, "head": head + 1}

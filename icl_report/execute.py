@@ -1,21 +1,115 @@
-"""papermill, which SIGTERM interrupts as Ctrl-C does: its kernel is told, and saves its step.
+"""A notebook with its parameters: python -m icl_report.execute NOTEBOOK TARGET --b 5 --seed 451
 
-Left to itself, papermill dies of SIGTERM without a word to the kernel, which is no part of its
-process group and ends abruptly a second later.
+Executes notebooks/NOTEBOOK.py and writes it, executed, to TARGET. The parameters are those of the
+cell tagged "parameters"; a value that is the notebook's own is not put into it.
 """
 
+import argparse
+import ast
 import signal
 import sys
+import tempfile
+from pathlib import Path
 
-from papermill.cli import papermill
+import jupytext
+from nbformat import NotebookNode
+from traitlets.config import Config
+
+from icl_core.config import ConfigError
+from icl_core.records import PROJECT
+
+NOTEBOOKS = PROJECT / "notebooks"
+
+
+def parameters_of(notebook: NotebookNode) -> dict[str, int | float | str]:
+    """Name -> default of each assignment in the notebook's cell tagged "parameters"."""
+    cells = [c.source for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
+    assigned = [node for cell in cells for node in ast.parse(cell).body]
+    return {
+        (node.target if isinstance(node, ast.AnnAssign) else node.targets[0]).id: (
+            ast.literal_eval(node.value)
+        )
+        for node in assigned
+        if isinstance(node, (ast.Assign, ast.AnnAssign))
+    }
+
+
+def refuse_unknown(history: list[str], known: list[str]) -> None:
+    """Raises ConfigError if papermill was given names that the running notebook does not know.
+
+    Papermill itself only warns. history is IPython's In, in which its cell stands.
+    """
+    injected = [source for source in history if source.startswith("# Parameters\n")]
+    assigned = [node for source in injected for node in ast.parse(source).body]
+    names = [target.id for node in assigned for target in node.targets]
+    if unknown := [name for name in names if name not in known]:
+        raise ConfigError(
+            f"{', '.join(unknown)}: no such parameter, nothing was trained; "
+            f"the parameters are {', '.join(known)}"
+        )
 
 
 def interrupt(*_) -> None:
-    """Ends papermill in order: as it leaves, it interrupts the kernel and waits for it."""
-    print("SIGTERM: the kernel saves its step; the same command resumes", file=sys.stderr)
+    """Ends papermill in order: as it leaves, it interrupts the kernel and waits for it.
+
+    Left to itself, it dies of SIGTERM without a word to the kernel, which is no part of its process
+    group and ends abruptly a second later.
+    """
+    print("SIGTERM: the run ends; the same command goes on from its checkpoint", file=sys.stderr)
     raise KeyboardInterrupt
 
 
-if __name__ == "__main__":
+def execute(notebook: NotebookNode, target: Path, parameters: dict) -> None:
+    """Executes the notebook into target; ends the program with the reason if a cell fails.
+
+    The kernel's sockets are files in a folder of its own: ports are chosen before they are taken,
+    so that two kernels that start at the same time may choose the same one.
+    """
+    import papermill  # takes seconds, and a notebook imports this module for refuse_unknown
+    from nbconvert.filters import strip_ansi
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="icl-") as folder:  # a short path, as sockets want it
+        sockets = {"transport": "ipc", "ip": f"{folder}/kernel"}
+        try:
+            papermill.execute_notebook(
+                notebook,
+                target,
+                parameters,
+                kernel_name="python3",
+                cwd=NOTEBOOKS,
+                stderr_file=sys.stderr,
+                progress_bar=False,
+                config=Config({"KernelManager": sockets}),
+            )
+        except papermill.PapermillExecutionError as error:
+            traceback = strip_ansi("\n".join(error.traceback))
+            sys.exit(f"{traceback}\n\n{target}: {error.ename}: {error.evalue}")
+
+
+def main() -> None:
+    """Executes a notebook of notebooks/; its parameters stand in its cell of parameters."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(encoding="utf-8")
+    parser = argparse.ArgumentParser(
+        prog="python -m icl_report.execute", description=main.__doc__, allow_abbrev=False
+    )
+    parser.add_argument("notebook", help="its name, without .py; comes first")
+    parser.add_argument("target", type=Path, help="where the executed notebook is written")
+    given, _ = parser.parse_known_args()
+    source = NOTEBOOKS / f"{given.notebook}.py"
+    if not source.is_file():
+        names = ", ".join(sorted(path.stem for path in NOTEBOOKS.glob("*.py")))
+        parser.error(f"no notebook {given.notebook!r}; there are {names}")
+    notebook = jupytext.read(source)
+    defaults = parameters_of(notebook)
+    for name, default in defaults.items():
+        parser.add_argument(f"--{name}", type=type(default), default=default)
+    values = vars(parser.parse_args())
     signal.signal(signal.SIGTERM, interrupt)
-    papermill()
+    changed = {name: values[name] for name, own in defaults.items() if values[name] != own}
+    execute(notebook, given.target, changed)
+
+
+if __name__ == "__main__":
+    main()

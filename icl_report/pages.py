@@ -22,7 +22,7 @@ from nbformat import NotebookNode
 from traitlets import Unicode
 from traitlets.config import Config
 
-from icl_report.files import write_whole
+from icl_core.records import PROJECT, write_whole
 from icl_report.markup import Chapter, href, picture
 
 LANGUAGES = ("ru", "en")
@@ -30,7 +30,7 @@ PAGE = Path(__file__).parent / "page"  # its templates, style and script
 LASTING = ("jupytext", "kernelspec", "language_info")  # of a notebook's metadata
 VOLATILE = {"papermill", "execution", "ExecuteTime", "collapsed", "scrolled"}  # of a cell's
 WIDGET = "application/vnd.jupyter.widget-view+json"
-PLACES = {sys.prefix, str(Path(__file__).resolve().parents[1]), str(Path.home())} - {"/"}
+PLACES = {sys.prefix, str(PROJECT), str(Path.home())} - {"/"}
 PLACE = "|".join(re.escape(place) for place in sorted(PLACES, key=len, reverse=True))
 VOLATILE_TEXT = {
     r"[^\s\"'<>]*/ipykernel_\d+/\d+\.py": "cell",  # a warning's place: the kernel's process number
@@ -66,9 +66,11 @@ def clean(notebook: NotebookNode) -> NotebookNode:
 def build_pages(notebooks: list[Path], folder: Path) -> list[Path]:
     """Writes report.<language>.html for each language, a chapter a notebook, in their order.
 
-    The first heading is the page's title. Raises ValueError if there is none, if a formula cannot
-    be set, a figure lacks alt text, a heading its twin or a link its target: no page is touched.
+    The first heading is the page's title. Raises ValueError if there is none, if a sentence no
+    longer holds, a formula cannot be set, a figure lacks alt text, a heading its twin or a link its
+    target: no page is touched.
     """
+    _refuse_broken(notebooks)
     sources = {path.stem: clean(nbformat.read(path, as_version=4)) for path in notebooks}
     english = _chapters(sources, "en", {})
     addresses = {own.name: [heading["address"] for heading in own.headings] for own in english}
@@ -78,21 +80,6 @@ def build_pages(notebooks: list[Path], folder: Path) -> list[Path]:
     for path, page in pages.items():
         write_whole(path, page)
     return list(pages)
-
-
-def put_headline(notebook: Path, readme: Path, language: str) -> None:
-    """Replaces what stands between README's headline marks by the notebook's headline outputs.
-
-    Raises ValueError if the marks are not there.
-    """
-    wanted = {"language": language, "role": "headline"}
-    headlines = [o.data["text/markdown"] for o in _outputs(notebook) if o.get("metadata") == wanted]
-    before, mark_1, rest = readme.read_text(encoding="utf-8").partition("<!-- headline -->\n")
-    _, mark_2, after = rest.partition("<!-- /headline -->\n")
-    if not mark_2:
-        raise ValueError(f"{readme} lacks the lines <!-- headline --> and <!-- /headline -->")
-    text = "\n\n".join(headlines)
-    write_whole(readme, f"{before}{mark_1}\n{text}\n\n{mark_2}{after}")
 
 
 def write_figures(notebooks: list[Path], folder: Path) -> None:
@@ -172,6 +159,19 @@ def _outputs(notebook: Path) -> list[NotebookNode]:
     return [output for cell in cells for output in cell.get("outputs", [])]
 
 
+def _refuse_broken(notebooks: list[Path]) -> None:
+    """Raises ValueError, naming them, if there are sentences whose condition does not hold."""
+    wanted = {"language": "en", "role": "broken"}
+    broken = [
+        f"{path.stem}: {output.data['text/markdown'].partition(':** ')[2][:80]} …"
+        for path in notebooks
+        for output in _outputs(path)
+        if output.get("metadata") == wanted
+    ]
+    if broken:
+        raise ValueError("\n  ".join(["sentences that no longer hold:", *broken]))
+
+
 def _clean_outputs(cell: NotebookNode, executed: int) -> None:
     if cell.execution_count is not None:
         cell.execution_count = executed
@@ -218,7 +218,7 @@ def _page(chapters: list[Chapter], language: str) -> str:
     running = "".join(c if c.isalnum() or c == " " else f"\\{ord(c):x} " for c in title)
     style = _file("style.css") + _file("attention.css")
     style += f'@page {{ @top-center {{ content: "{running}"; }} }}\n'
-    script = _file("script.js") + _file("hover.js") + _file("attention.js")
+    script = _file("script.js") + _file("attention.js")
     environment = Environment(loader=FileSystemLoader(PAGE), autoescape=True, trim_blocks=True)
     environment.filters["href"] = href
     return environment.get_template("report.html.j2").render(
@@ -242,7 +242,7 @@ def _allowed(text: str) -> str:
 
 
 def main() -> None:
-    """Stores executed notebooks cleaned, builds pages from stored ones, puts README's headline."""
+    """Stores executed notebooks cleaned, and builds pages from stored ones."""
     parser = argparse.ArgumentParser(prog="python -m icl_report.pages", description=main.__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     store = commands.add_parser("clean", help="store an executed notebook without what varies")
@@ -251,20 +251,14 @@ def main() -> None:
     build = commands.add_parser("build", help="write out/report/*.html and out/figures/*.svg")
     build.add_argument("out", type=Path)
     build.add_argument("notebooks", nargs="+", type=Path, help="executed notebooks, in order")
-    headline = commands.add_parser("headline", help="put the headline into README")
-    headline.add_argument("notebook", type=Path)
-    headline.add_argument("readme", type=Path)
-    headline.add_argument("language", choices=LANGUAGES)
     arguments = parser.parse_args()
     if arguments.command == "clean":
         notebook = nbformat.read(arguments.executed, as_version=4)
         arguments.stored.parent.mkdir(parents=True, exist_ok=True)
         write_whole(arguments.stored, nbformat.writes(clean(notebook)) + "\n")
-    elif arguments.command == "build":
+    else:
         build_pages(arguments.notebooks, arguments.out / "report")
         write_figures(arguments.notebooks, arguments.out / "figures")
-    else:
-        put_headline(arguments.notebook, arguments.readme, arguments.language)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
-"""What the tests share: one thread, a configuration that trains in a second, perturbed models."""
+"""What the tests share: one thread, a configuration that trains in a second, the smoke grid."""
 
 import os
+import subprocess
+import sys
 
 os.environ["TQDM_DISABLE"] = "1"  # before anything imports tqdm
 
@@ -8,44 +10,43 @@ import pytest
 import torch
 from hypothesis import settings
 
-from icl_report.config import Config
-from icl_report.model import LoopedTransformer
+from icl_core.config import Config
+from icl_core.records import PROJECT
 
 torch.set_num_threads(1)
 settings.register_profile("tests", deadline=None, derandomize=True, database=None, max_examples=40)
 settings.load_profile("tests")
 
-TINY = {
-    "variants": ("CM", "LPE"),
-    "n_heads": 2,
-    "width": 16,
-    "mlp_width": 32,
-    "d": 2,
-    "n_examples": 5,
-    "batch_size": 8,
-    "steps": 40,
-    "log_every": 10,
-    "curve_prompts": 16,
-    "evaluation_prompts": 32,
-}
-
 
 @pytest.fixture(scope="session")
 def tiny():
-    """tiny(b=2, …) -> a Config that differs from the tiny one in what is named."""
-    return lambda **changes: Config(**{**TINY, **changes})
+    """tiny(variant="CM", …) -> a Config of the smoke setup that differs in what is named."""
+    return lambda **changes: Config(setup="smoke", **{"seed": 0} | changes)
+
+
+def shell(command, **options):
+    """A command in the project's folder, its output and errors as one text."""
+    return subprocess.run(
+        command,
+        cwd=PROJECT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        **options,
+    )
+
+
+def snakemake(target, grid, out, *options, values=()):
+    """Runs Snakemake on a grid whose out is replaced."""
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--show-failed-logs", *options]
+    command += ["--configfile", f"grids/{grid}.yaml", "--config", f"out={out}", *values]
+    return shell([*command, "--", target])
 
 
 @pytest.fixture(scope="session")
-def perturbed():
-    """perturbed(config, …) -> its model, every parameter moved: biases and gains count too."""
-
-    def build(config, variants=None, seed=0, scale=0.2):
-        model = LoopedTransformer(config, config.stack if variants is None else variants)
-        noise = torch.Generator().manual_seed(seed)
-        with torch.no_grad():
-            for parameter in model.parameters():
-                parameter.add_(scale * torch.randn(parameter.shape, generator=noise))
-        return model
-
-    return build
+def smoke(tmp_path_factory):
+    """The smoke grid, from nothing to its pages, in a folder with a space in its name."""
+    out = tmp_path_factory.mktemp("a folder") / "of smoke"
+    done = snakemake("report", "smoke", out)
+    assert not done.returncode, done.stdout
+    return out

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from itertools import product
 
 import matplotlib.pyplot as plt
 import nbformat
@@ -11,7 +12,8 @@ import torch
 from IPython.core.formatters import DisplayFormatter
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from icl_report import attention_figure, evaluation, report, sampler, training
+from icl_core import evaluation, sampler, training
+from icl_report import attention_figure, report
 from icl_report.attention_figure import MIME, SHOWN, condense, decoded, quantise, token_names
 from icl_report.pages import build_pages
 
@@ -24,11 +26,18 @@ LONG = SHOWN + 2  # more examples than have columns of their own
 
 @pytest.fixture(scope="module")
 def runs(tiny, tmp_path_factory):
-    """Recorded runs of two b, of b = 1 with two seeds."""
+    """Recorded runs of two variants at two b, of b = 1 with two seeds, and half of another."""
     out = str(tmp_path_factory.mktemp("attention"))
     short = dict(n_examples=LONG, steps=10, lr=0.03)
-    pairs = [(1, 4), (1, 3), (3, 5)]
-    return [training.run(tiny(b=b, seed=seed, **short), out) for b, seed in pairs]
+    short |= dict(random_numbers="numpy", curve_prompts=16, evaluation_prompts=32)
+    places = [(1, 4), (1, 3), (3, 5)]
+    configs = [
+        tiny(variant=variant, b=b, seed=seed, **short)
+        for variant in ("CM", "LPE")
+        for b, seed in places
+    ]
+    configs.append(tiny(variant="CM", b=1, seed=2, **short))
+    return [training.run(config, out) for config in configs]
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +47,7 @@ def prompt(runs):
 
 @pytest.fixture(scope="module")
 def data(runs, prompt):
-    return attention_figure.explorable(attention_figure.first_of_each_b(runs), prompt)
+    return attention_figure.explorable(runs, prompt)
 
 
 @pytest.fixture(scope="module")
@@ -54,22 +63,29 @@ def outputs(runs, prompt):
 
 
 def test_the_pages_numbers_are_the_recorded_runs_attention(runs, prompt, data):
-    """Of the smallest seed of each b, cell by cell, to the fineness of the bytes."""
+    """Of the smallest seed with every variant, cell by cell, to the fineness of the bytes."""
     assert [(run["b"], run["seed"]) for run in data["runs"]] == [(1, 3), (3, 5)]
-    for i, run in enumerate((runs[1], runs[2])):
-        model = training.recorded_model(run)
-        whole = evaluation.attention_maps(model, prompt.tokens)[:, :, :, 0].numpy()
+    for (i, own), variant in product(enumerate((runs[1], runs[2])), (0, 1)):
+        model = training.recorded_model(runs[runs.index(own) + 3 * variant])
+        whole = evaluation.attention_maps(model, prompt.tokens)[:, :, 0].numpy()
         shown = decoded(data, i).numpy()
         n = 2 * SHOWN
-        assert shown.shape == (run.config.b, 2, 2, 2, n + 1, n + 2)
+        assert shown.shape == (own.config.b, 2, 2, 2, n + 1, n + 2)
+        shown = shown[:, :, variant]
         rows = whole[..., [*range(n), -1], :]
         expected = np.concatenate([rows[..., :n], rows[..., n:-1].sum(-1)[..., None]], axis=-1)
         fineness = np.sqrt(expected) / 254 + 1e-5  # half a step of the root, squared
         assert (np.abs(shown[..., :-1] - expected) <= fineness).all()
         np.testing.assert_allclose(shown[..., -1], rows[..., -1], atol=0.003)
         np.testing.assert_allclose(shown.sum(-1), 1, atol=0.02)
-        own = evaluation.leak(model, prompt).permute(1, 2, 0, 3)
-        np.testing.assert_allclose(data["runs"][i]["leak"], own, atol=5.1e-5)
+        leak = np.array(data["runs"][i]["leak"])[:, :, variant]
+        to_own_answer = [whole[..., 2 * k, 2 * k + 1] for k in range(LONG)]
+        np.testing.assert_allclose(leak, np.mean(to_own_answer, axis=0), atol=5.1e-5)
+
+
+def test_variants_without_a_common_run_are_refused(runs):
+    with pytest.raises(ValueError, match=r"no .* run of every variant: CM, LPE"):
+        attention_figure.first_of_each_b([runs[0], runs[4]])
 
 
 def test_condensed_rows_still_sum_to_one():
@@ -104,12 +120,13 @@ def test_a_diverged_run_has_no_numbers_and_is_drawn_all_the_same(runs, prompt, m
     def diverged(run):
         model = recorded_model(run)
         with torch.no_grad():
-            model.read_in.weight[1:].fill_(torch.nan)
+            if run.config.variant == "LPE":
+                model.read_in.weight.fill_(torch.nan)
         return model
 
     recorded_model = training.recorded_model
     monkeypatch.setattr(training, "recorded_model", diverged)
-    data = attention_figure.explorable(runs[:1], prompt)
+    data = attention_figure.explorable([runs[1], runs[4]], prompt)
     maps = decoded(data, 0)
     assert maps[:, :, 1].isnan().all() and not maps[:, :, 0].isnan().any()
     assert data["runs"][0]["leak"][0][0] == [[0, 0], [None, None]] and data["start"] == [0, 0, 0, 0]

@@ -1,7 +1,5 @@
 """Both committed pages in a real browser: they fit, ask nobody, lead where they say, and print."""
 
-import json
-import math
 import os
 import re
 import shutil
@@ -10,7 +8,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect, sync_playwright
 
-from icl_report.records import PROJECT, read_run
+from icl_core.records import PROJECT
 
 PAGES = {language: PROJECT / "report" / f"report.{language}.html" for language in ("ru", "en")}
 OTHER = {"ru": "en", "en": "ru"}
@@ -176,7 +174,7 @@ def test_the_contents_lead_to_each_section_and_show_where_one_is(opened, languag
 
 def test_the_contents_of_a_phone_open_and_close(opened):
     page = opened("ru", width=390)
-    page.evaluate("scrollTo(0, 9000)")
+    page.evaluate("scrollTo(0, 3000)")
     contents, button = page.locator("#contents"), page.locator("header .open")
     assert not contents.is_visible()
     button.press("Enter")
@@ -185,7 +183,7 @@ def test_the_contents_of_a_phone_open_and_close(opened):
     assert not contents.is_visible()
     button.click()
     expect(contents.locator("[aria-current]")).to_be_in_viewport()
-    assert page.evaluate("scrollY") == 9000
+    assert page.evaluate("scrollY") == 3000
     link = contents.locator("a:visible").nth(2)  # chapters that are not read are folded
     address = link.get_attribute("href")
     link.click()
@@ -260,31 +258,6 @@ def test_keys_reach_the_boxes_that_scroll_and_pass_over_the_others(opened):
     assert box.evaluate("e => e.scrollLeft") > 0
 
 
-@pytest.mark.parametrize("language, seed", [("ru", "зерно 0"), ("en", "seed 0")])
-def test_the_headline_figure_tells_the_recorded_error_under_the_pointer(opened, language, seed):
-    run = read_run(PROJECT / "data/1_position_and_mask/b1-seed0")
-    own = run.errors[(run.errors.variant == "LPE + CM") & (run.errors.k == run.config.n_examples)]
-    page = opened(language)
-    picture, tip = page.locator("img[data-points]").first, page.locator(".tip").first
-    expect(tip).to_be_hidden()
-    (axes,) = json.loads(picture.get_attribute("data-points"))
-    ((x, y),) = [(*xs, *ys) for name, xs, ys in axes["lines"] if name == f"LPE + CM, b = 1, {seed}"]
-    low, high, at = (math.log(value) for value in (axes["x"]["from"], axes["x"]["to"], x))
-    down = (axes["y"]["to"] - y) / (axes["y"]["to"] - axes["y"]["from"])
-    left, top, width, height = axes["box"]
-    size = picture.bounding_box()
-    place = {
-        "x": size["width"] * (left + width * (at - low) / (high - low)),
-        "y": size["height"] * (top + height * down),
-    }
-    picture.hover(position=place)
-    error = f"{own.error.item():.3g}".replace(".", "," if language == "ru" else ".")
-    expect(tip).to_contain_text(f"LPE + CM, b = 1, {seed}")
-    expect(tip).to_contain_text(error)
-    page.mouse.move(0, 0)
-    expect(tip).to_be_hidden()
-
-
 @pytest.mark.parametrize("language", PAGES)
 def test_a_printed_page_cuts_no_figure(opened, language):
     page = opened(language, scheme="dark")
@@ -295,7 +268,7 @@ def test_a_printed_page_cuts_no_figure(opened, language):
     assert printed["figures"] > 0 and printed["tallest"] <= height and printed["widest"] <= width
     assert printed["cut"] == printed["aside"] == printed["underlined"] == 0
     pdf = page.pdf(prefer_css_page_size=True)
-    assert len(re.findall(rb"/Type\s*/Page\b", pdf)) > 5
+    assert len(re.findall(rb"/Type\s*/Page\b", pdf)) > 2
 
 
 @pytest.mark.parametrize(

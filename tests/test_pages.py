@@ -10,9 +10,9 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from icl_core.records import PROJECT
 from icl_report.markup import mathml
-from icl_report.pages import PLACES, build_pages, clean, put_headline
-from icl_report.records import PROJECT
+from icl_report.pages import PLACES, build_pages, clean
 
 HOSTILE = "<script>alert('x')</script>\"><b>"
 SVG = """<?xml version="1.0"?>
@@ -338,18 +338,16 @@ def test_a_page_needs_a_title(sources):
         build_pages([sources[0].parent / "bare.ipynb"], sources[0].parent / "none")
 
 
-def test_headline_replaces_what_stands_between_the_marks_and_nothing_else(tmp_path):
-    headlines = [
-        shown({"text/markdown": f"{lang} 1"}, language=lang, role="headline")
-        for lang in ("ru", "en")
+def test_a_sentence_that_no_longer_holds_is_refused_by_name(tmp_path):
+    """Every one of them, with its notebook; a box that somebody wrote is not one."""
+    box = "> **This sentence no longer holds:** the mask helps, at every b"
+    outputs = [
+        shown({"text/markdown": "> **Это…:** маска помогает"}, language="ru", role="broken"),
+        shown({"text/markdown": box}, language="en", role="broken"),
+        shown({"text/markdown": box.replace("mask", "author")}, language="en", role="text"),
     ]
-    told = shown({"text/markdown": "no headline"}, language="en", role="text")
-    nbformat.write(new_notebook(cells=[new_code_cell(outputs=[*headlines, told])]), tmp_path / "n")
-    readme = tmp_path / "README.md"
-    readme.write_text("a\n<!-- headline -->\nold\n<!-- /headline -->\nb\n")
-    put_headline(tmp_path / "n", readme, "en")
-    assert readme.read_text() == "a\n<!-- headline -->\n\nen 1\n\n<!-- /headline -->\nb\n"
-    readme.write_text("no marks")
-    with pytest.raises(ValueError, match="lacks the lines <!-- headline"):
-        put_headline(tmp_path / "n", readme, "en")
-    assert readme.read_text() == "no marks"
+    cells = [text("ru", "# А"), text("en", "# A"), new_code_cell("say()", outputs=outputs)]
+    nbformat.write(new_notebook(cells=cells), tmp_path / "a.ipynb")
+    with pytest.raises(ValueError, match=r"no longer hold:\n  a: the mask helps, at every b …$"):
+        build_pages([tmp_path / "a.ipynb"], tmp_path / "none")
+    assert not (tmp_path / "none").exists()

@@ -5,16 +5,12 @@ import re
 from itertools import pairwise
 
 import matplotlib.pyplot as plt
-import nbformat
 import pandas as pd
 import pytest
 from matplotlib.text import Text
-from nbformat.v4 import new_code_cell, new_notebook, new_output
 
+from icl_core.encodings import VARIANTS
 from icl_report import drawing, report
-from icl_report.config import ABLATIONS
-from icl_report.evaluation import FITTING_SOLVERS, REFERENCE_SOLVERS
-from icl_report.verdicts import claim
 
 
 @pytest.fixture
@@ -43,14 +39,6 @@ def shown(monkeypatch):
 )
 def test_number(value, ru, en):
     assert (report.number(value, "ru"), report.number(value, "en")) == (ru, en)
-
-
-@pytest.mark.parametrize(
-    "value, words",
-    [(1.003, "1.003"), (0.997, "0.997"), (1, "1"), (1.0000001, "1"), (0.36, "0.36"), (7.61, "7.6")],
-)
-def test_a_number_is_told_from_its_threshold(value, words):
-    assert report.beside(value, 1, "en") == words
 
 
 def test_say_emits_both_languages_labelled(shown):
@@ -126,98 +114,40 @@ def test_lines_are_named_at_their_ends_and_no_names_overlap():
     plt.close(figure)
 
 
-def test_every_variant_and_solver_has_its_own_look():
-    """Colour and line together, and marker and line together, tell variants apart."""
-    drawn = {name.partition(" (")[0] for names in ABLATIONS.values() for name in names}
-    assert set(drawing.STYLE) == drawn
-    assert set(drawing.SOLVERS) == set(REFERENCE_SOLVERS).union(*FITTING_SOLVERS.values())
-    for key in ("color", "marker"):
-        looks = {(style[key], style["linestyle"]) for style in drawing.STYLE.values()}
-        assert len(looks) == len(drawing.STYLE)
-    assert drawing.style("SPE + PM (random k)") == drawing.STYLE["SPE + PM"]
+def test_every_variant_has_its_own_look():
+    """Colour and dash together tell variants apart; the mask alone decides the dash."""
+    looks = {variant: tuple(drawing.style(variant).values()) for variant in VARIANTS}
+    assert len(set(looks.values())) == len(VARIANTS)
+    assert drawing.style("SPE")["color"] == drawing.style("SPE + CM")["color"]
+    assert drawing.style("LPE + CM")["linestyle"] == drawing.style("CM")["linestyle"] == "-"
 
 
-def test_effects_draw_open_and_certain_claims_alike():
-    """A ratio with one seed has no interval, one that is not a ratio has no row."""
-    values = pd.Series({(1, 0): 2.0, (1, 1): 2.1, (5, 0): 0.5}).rename_axis(["b", "seed"])
-    claims = [
-        claim("1", "E(SPE) / E(0)", values, above=1),
-        claim("2", "E(CM) / E(SPE)", values, below=1),
-        claim("5", "N", values, above=0, geometric=False),
-    ]
-    figure = drawing.draw_effects(pd.DataFrame(claims), lambda ru, en: en)
-    (axes,) = figure.axes
-    assert [label.get_text() for label in axes.get_yticklabels()] == [
-        "1:  E(SPE) / E(0)",
-        "2:  E(CM) / E(SPE)",
-    ]
-    assert [note.get_text() for note in axes.texts] == ["→", "←"]
-    points = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "o"]
-    assert points == pytest.approx([4.2**0.5, 0.5] * 2)
+def test_lines_are_means_over_runs_in_a_band_and_nan_stays_nan():
+    rows = [(1, "CM", 1.0), (1, "CM", 4.0), (2, "CM", 2.0), (2, "CM", math.nan), (1, "LPE", 3.0)]
+    frame = pd.DataFrame(rows, columns=["step", "variant", "error"])
+    figure, axes = plt.subplots()
+    drawing.draw_lines(axes, frame, "step", "error", ["CM", "LPE"])
+    cm, lpe = axes.lines
+    assert [line.get_label() for line in axes.lines] == ["CM", "LPE"] and len(axes.collections) == 1
+    assert cm.get_ydata()[0] == pytest.approx(2) and math.isnan(cm.get_ydata()[1])
+    assert list(lpe.get_ydata()) == pytest.approx([3.0])
     plt.close(figure)
 
 
-def results():
-    """One point that is confirmed and one that is not, the second by its second row alone."""
-    values = pd.Series({(1, 0): 2.0, (1, 1): 2.1, (1, 2): 2.2}).rename_axis(["b", "seed"])
-    few = values.iloc[:1]
-    return pd.DataFrame(
-        [
-            claim("1", "E(SPE)", values, above=0.5),
-            claim("2", "E(CM)", few, below=1),
-            claim("2", "E(LPE)", values, below=1),
-        ]
-    )
+def test_a_reader_s_matplotlibrc_changes_no_byte(shown):
+    """Neither a font that only some machines have, nor a grid, nor the size of a line."""
+    words = {"alt": "a line", "caption": "A line."}
+    report.figure("line", draw, ru=words, en=words)
+    with plt.rc_context({"font.family": "Arial", "axes.grid": True, "lines.linewidth": 9}):
+        report.figure("line", draw, ru=words, en=words)
+        assert plt.rcParams["axes.grid"]
+    first, *_, again = [what.data for what, about in shown if about.get("language") == "ru"][::2]
+    assert first == again
 
 
-STATEMENTS = {"1": ("плохо", "bad"), "2": ("хорошо", "good")}
-
-
-def test_verdicts_state_thresholds_and_points_as_a_whole_in_both_languages(shown):
-    report.verdicts(results(), STATEMENTS)
-    ru, en, *_, ru_whole, en_whole = [what.data for what, _ in shown]
-    assert ">\u00a00,5" in ru and "подтверждено" in ru
-    assert ">\u00a00.5" in en and "confirmed" in en
-    cells = [[cell.strip() for cell in row.split("|")[1:-1]] for row in en_whole.splitlines()[2:]]
-    assert cells == [["1", "bad", "confirmed"], ["2", "good", "not confirmed"]]
-    assert "плохо" in ru_whole and "не подтверждено" in ru_whole
-    assert re.search(r"\| E\(LPE\) .* 0 / 3 +\| not confirmed", en), "seeds on the claimed side"
-
-
-def test_statuses_are_listed_in_both_languages():
-    words = report.listed({"10": "open", "A": "not confirmed"})
-    assert words == {"ru": "10: открыто, A: не подтверждено", "en": "10: open, A: not confirmed"}
-
-
-def test_verdicts_can_be_read_from_the_executed_notebook(shown, tmp_path):
-    report.verdicts(results(), STATEMENTS)
-    outputs = [new_output("display_data", data={}, metadata=metadata) for _, metadata in shown]
-    path = tmp_path / "executed.ipynb"
-    nbformat.write(new_notebook(cells=[new_code_cell(outputs=outputs)]), path)
-    one, two = report.verdicts_of(path)
-    assert (one["point"], one["claim"]["en"], one["status"]) == ("1", "bad", "confirmed")
-    assert two["quantity"] == "E(LPE)", "the row that decides, not the first"
-    assert two["low"] < two["value"] < two["high"]
-    counts = [(own["confirmed"], own["parts"], own["seeds"]) for own in (one, two)]
-    assert counts == [(1, 1, 3), (0, 2, 1)], "the least number of seeds behind any part"
-
-
-def test_an_open_verdict_without_an_interval_is_stored_as_json_has_it(shown):
-    report.verdicts(results().iloc[:2], STATEMENTS)
-    certain, unsure = shown[-1][1]["points"]
-    assert certain["low"] > 0.5
-    assert (unsure["status"], unsure["value"], unsure["low"]) == ("open", pytest.approx(2), None)
-
-
-def test_names_stand_with_their_numbers_in_both_languages():
-    values = pd.Series({"CM": 0.5, "SPE": math.nan})
-    assert report.named(values) == {"ru": "CM 0,5, SPE —", "en": "CM 0.5, SPE —"}
-
-
-def test_means_by_b_put_the_best_first_and_a_diverged_variant_last(shown):
-    rows = [(1, 0, "A", 1.0), (1, 1, "A", math.nan), (1, 0, "B", 4.0), (1, 1, "B", 1.0)]
-    full = pd.DataFrame(rows, columns=["b", "seed", "variant", "error"])
-    means = report.means_by_b(full, ru={"error": "ошибка"}, en={"error": "error"})
-    assert means.variant.tolist() == ["B", "A"]
-    assert means.error.iloc[0] == 2.0 and math.isnan(means.error.iloc[1])
-    assert means.runs.tolist() == [2, 2] and "—" in shown[0][0].data
+def test_a_sentence_that_no_longer_holds_is_a_box(shown):
+    report.say(ru="ошибка {e} мала", en="error {e} is small\n\nindeed", holds=False, e=2.5)
+    (ru, about), (en, _) = shown
+    assert ru.data == "> **Это утверждение больше не выполняется:** ошибка 2,5 мала"
+    assert en.data == "> **This sentence no longer holds:** error 2.5 is small\n> \n> indeed"
+    assert about == {"language": "ru", "role": "broken"}

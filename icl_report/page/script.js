@@ -15,7 +15,10 @@ const sections = [...nav.querySelectorAll("a")].map((link) => ({
 let reading = null;
 
 function place() {
-  if (scrollY + innerHeight > document.documentElement.scrollHeight - 2) return sections.at(-1);
+  if (scrollY + innerHeight > document.documentElement.scrollHeight - 2) {
+    const asked = sections.find(({ link }) => link.hash === location.hash); // too near the end
+    return asked?.start.getBoundingClientRect().top > 0 ? asked : sections.at(-1);
+  }
   const edge = parseFloat(getComputedStyle(document.documentElement).scrollPaddingTop) + 24;
   const passed = sections.filter(({ start }) => start.getBoundingClientRect().top <= edge);
   return passed.at(-1) ?? sections[0];
@@ -62,6 +65,7 @@ addEventListener(
   },
   { passive: true },
 );
+addEventListener("hashchange", mark);
 addEventListener("resize", () => {
   mark();
   reach();
