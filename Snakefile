@@ -29,7 +29,7 @@ ALL = [OUT / f"{RUN}.ipynb".format(notebook=n, **run) for n, runs in RUNS.items(
 
 # One thread a run and --cores runs at a time beat any other split; idle threads must not spin. The
 # memory of a step is kept for the next: to give it back and fault it in anew takes a tenth longer.
-os.environ.update(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="PASSIVE", TQDM_DISABLE="1")
+os.environ.update(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="PASSIVE")
 os.environ.update(MALLOC_MMAP_THRESHOLD_=str(2**30), MALLOC_TRIM_THRESHOLD_=str(2**33))
 
 

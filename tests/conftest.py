@@ -1,10 +1,7 @@
 """What the tests share: one thread, a configuration that trains in a second, the smoke grid."""
 
-import os
 import subprocess
 import sys
-
-os.environ["TQDM_DISABLE"] = "1"  # before anything imports tqdm
 
 import pytest
 import torch

@@ -198,7 +198,7 @@ def test_a_grid_on_slurm_outlives_snakemake_and_is_resumed(cluster, profile):
             return environment_of_kernels()
 
         for lines in wait_for("a kernel in a job", kernels):
-            assert {"OMP_NUM_THREADS=1", "OMP_WAIT_POLICY=PASSIVE", "TQDM_DISABLE=1"} <= set(lines)
+            assert {"OMP_NUM_THREADS=1", "OMP_WAIT_POLICY=PASSIVE"} <= set(lines)
 
         def midway():
             assert killed.poll() is None, (cluster / "make.log").read_text(encoding="utf-8")
