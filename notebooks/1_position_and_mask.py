@@ -89,6 +89,7 @@ import logging
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
 
 from icl_core import records, sampler, training
 from icl_core.config import Config
@@ -110,7 +111,7 @@ device: str = "cpu"  # where to train, cpu or cuda / где обучать, cpu 
 out: str = "."  # folder of data/, from the project's root / папка, где лежит data/
 
 # %%
-refuse_unknown(globals()["In"], ["b", "seed", "setup", "steps", "device", "out"])
+refuse_unknown(In, ["b", "seed", "setup", "steps", "device", "out"])
 variants = ["none", "CM", "SPE", "LPE", "SPE + CM", "LPE + CM"]
 given = {"setup": setup, "b": b, "seed": seed, "device": device} | (
     {"steps": steps} if steps else {}
@@ -437,35 +438,18 @@ his[["variant", "b"]] = his.column.str.split(", b = ", expand=True)
 his["b"] = his.b.astype(int)
 
 
-def boxes(ax, tests, title, t):
-    """A box a variant and b, as he drew them: b = 1 on the left in light, b = 5 on the right in dark."""
-    for place, variant in enumerate(variants):
-        for k in (1, 5):
-            own = tests[(tests.variant == variant) & (tests.b == k)].error
-            colour = drawing.style(variant)["color"]
-            look = {"facecolor": colour, "alpha": 0.35 if k == 1 else 1}
-            at = place + (0.2 if k == 5 else -0.2)
-            ax.boxplot(
-                [own],
-                positions=[at],
-                widths=0.32,
-                patch_artist=True,
-                boxprops=look,
-                medianprops={"color": "black"},
-                flierprops={"markersize": 3},
-            )
-    ax.set(title=title, xticks=range(len(variants)), xticklabels=variants, ylim=(0, None))
-
-
-# %%
 def draw_performance(t):
     figure, axes = plt.subplots(1, 2, figsize=(12, 4.4), sharey=True)
-    boxes(axes[0], his, t("его тесты", "his tests"), t)
-    boxes(axes[1], ours, t("наши тесты его моделей", "our tests of his models"), t)
-    axes[0].set_ylabel(t("ошибка на запросе / d", "target error / d"))
+    titles = (t("его тесты", "his tests"), t("наши тесты его моделей", "our tests of his models"))
+    for ax, tests, title in zip(axes, (his, ours), titles):
+        look = {"palette": {1: "C0", 5: "C1"}, "hue_order": [1, 5], "dodge": True, "gap": 0.1}
+        sns.boxplot(tests, x="variant", y="error", hue="b", order=variants, ax=ax, **look)
+        ax.set(title=title, xlabel="", ylabel=t("ошибка на запросе / d", "target error / d"))
+        ax.legend(title="b")
     return figure
 
 
+# %%
 if repeated:
     report.figure(
         "performance",
@@ -473,12 +457,12 @@ if repeated:
         ru={
             "alt": "Ящики ошибок на запросе в тестах: шесть вариантов, b = 1 и 5, опубликованные и наши",
             "caption": "Тот же рисунок дважды: слева его опубликованные тесты, справа наши тесты повторённых запусков. "
-            "Бледный ящик — b = 1, яркий — b = 5; в легенде его рисунка эти два цвета перепутаны.",
+            "В легенде его рисунка цвета двух b перепутаны; здесь они на местах.",
         },
         en={
             "alt": "Boxes of the target error in the tests: six variants, b = 1 and 5, published and ours",
             "caption": "The same figure twice: on the left his published tests, on the right our tests of the repeated "
-            "runs. Pale boxes are b = 1, full ones b = 5; the legend of his figure has these two colours exchanged.",
+            "runs. The legend of his figure has the colours of the two b exchanged; here they are put right.",
         },
     )
 
