@@ -54,11 +54,6 @@ def query_error(model: LoopedTransformer, prompts: Prompts, change: Tensor | Non
     return float(target_errors(model, prompts, [n], change=change)[-1].mean())
 
 
-def zero_error(prompts: Prompts) -> float:
-    """The target error of the prediction “always zero” on full prompts: mean of y_q² / d."""
-    return float(prompts.answers[:, -1].square().mean()) / prompts.tokens.shape[-1]
-
-
 def errors_table(model: LoopedTransformer, prompts: Prompts) -> pd.DataFrame:
     """Rows (loops, k, error, low, high): mean over prompts, and its 95 % bootstrap interval.
 

@@ -2,8 +2,6 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
-from scipy import stats
 from sklearn.isotonic import isotonic_regression
 
 from icl_core.encodings import DASHES, ENCODINGS, VARIANTS
@@ -15,18 +13,6 @@ def style(variant: str) -> dict[str, str]:
     """How a variant's line is drawn; raises KeyError for a name that is none."""
     encoding, mask = VARIANTS[variant]
     return {"color": ENCODINGS[encoding].colour, "linestyle": DASHES[mask]}
-
-
-def draw_lines(axes: plt.Axes, frame: pd.DataFrame, x: str, y: str, variants: list[str]) -> None:
-    """A line a variant: y's geometric mean over runs against x, in a band from least to largest."""
-    for variant in variants:
-        own = frame[frame.variant == variant].groupby(x)[y]
-        mean, look = own.agg(stats.gmean), style(variant)
-        axes.plot(mean.index, mean, label=variant, **look)
-        if own.size().max() > 1:
-            axes.fill_between(
-                mean.index, own.min(), own.max(), color=look["color"], alpha=0.15, linewidth=0
-            )
 
 
 def name_lines(axes: plt.Axes) -> None:

@@ -45,7 +45,7 @@ def number(value: float | str, language: str, digits: int = 3) -> str:
         text = f"{value if float(value).is_integer() else float(text):,.0f}".replace(",", "\u202f")
     if "e" in text:
         mantissa, exponent = text.split("e")
-        text = f"{mantissa} · 10{str(int(exponent)).translate(_SUPERSCRIPT)}"
+        text = f"{mantissa}\u00a0·\u00a010{str(int(exponent)).translate(_SUPERSCRIPT)}"
     return text.replace("-", "−").replace(".", "," if language == "ru" else ".")
 
 

@@ -229,35 +229,36 @@ report.figure(
 # %% [markdown] tags=["ru"]
 # ## Запуск
 #
-# Записанные запуски читаются, прерванные продолжаются, недостающие обучаются по одному. Сначала — сколько
-# времени на это уйдёт.
+# Записанные запуски читаются, прерванные продолжаются, недостающие обучаются по одному. Если такие есть, сначала
+# сказано, сколько времени на это уйдёт.
 
 # %% [markdown] tags=["en"]
 # ## The run
 #
-# Recorded runs are loaded, interrupted ones resumed, missing ones trained one by one. First, how long that will
-# take.
+# Recorded runs are loaded, interrupted ones resumed, missing ones trained one by one. If there are any, how long that
+# will take is said first.
 
 # %%
 minutes = [training.minutes_ahead(own, out) for own in configs]
-report.say(
-    ru="Вариантов, которых ещё нет: {missing} из {all}. Их обучение займёт на этой машине примерно {minutes} мин.",
-    en="Variants that are not there yet: {missing} of {all}. Training them here will take about {minutes} minutes.",
-    missing=sum(time > 0 for time in minutes),
-    all=len(variants),
-    minutes=round(sum(minutes)),
-)
+if any(minutes):
+    report.say(
+        ru="Вариантов, которых ещё нет: {missing} из {all}. Их обучение займёт на этой машине примерно {minutes} мин.",
+        en="Variants that are not there yet: {missing} of {all}. Training them here will take about {minutes} minutes.",
+        missing=sum(time > 0 for time in minutes),
+        all=len(variants),
+        minutes=round(sum(minutes)),
+    )
 
 # %%
 own_runs = [training.run(own, out) for own in configs]
 
 # %% [markdown] tags=["ru"]
-# Чем кончился этот запуск: функция потерь на последних ста шагах и ошибка на запросе, на 1 280 новых промптах,
+# Чем кончился этот запуск: ошибка на обучении на последних шагах и ошибка на запросе, на 1 280 новых промптах,
 # после последней итерации и в среднем по итерациям, как считает автор.
 
 # %% [markdown] tags=["en"]
-# How this run ended: the training loss over the last hundred steps, and the target error on 1,280 new prompts, after
-# the last iteration and as the mean over iterations, which is the author’s way.
+# How this run ended: the training loss over the last steps, and the target error on 1,280 new prompts, after the last
+# iteration and as the mean over iterations, which is the author’s way.
 
 # %%
 curves = records.tidy(own_runs, "curves.csv")
@@ -410,13 +411,22 @@ if len(agreements):
         tests=agreements[exact].tests.max(),
     )
 
-# %% [markdown] tags=["ru"]
-# Запуск, который расходится с его, расходится поздно: ошибки округления растут, как у всякой нелинейной системы, но
-# кончается он там же.
-
-# %% [markdown] tags=["en"]
-# A run that parts from his does so late: rounding errors grow, as in any nonlinear system, but it ends in the same
-# place.
+# %%
+if len(agreements) and not exact.all():
+    parted = agreements[~exact]
+    end = 100 * float((parted.end / parted.his_end - 1).abs().max())
+    report.say(
+        ru="Остальные ({n}) расходятся с его запусками поздно, не раньше шага {step}: ошибки округления растут, как в "
+        "любой нелинейной системе. Кончаются они там же: ошибка на обучении на последних ста шагах отличается не больше "
+        "чем на {end} %.",
+        en="The others ({n}) part from his runs late, not before step {step}: rounding errors grow, as in any nonlinear "
+        "system. They end in the same place: the training loss over the last hundred steps differs by no more than "
+        "{end}%.",
+        holds=bool(parted.apart.min() >= 3000 and end < 5),
+        n=len(parted),
+        step=parted.apart.min(),
+        end=end,
+    )
 
 # %% [markdown] tags=["ru"]
 # ## Его первый рисунок
