@@ -36,9 +36,10 @@ _SHORT = {"n_examples": 20, "d": 4, "steps": 2_000, "lr": 1e-3, "log_every": 50,
 BASES = {
     "source": {},
     "gpt2": _GPT2,  # the textbook's: GPT-2's block, initial weights and sinusoid
-    "quick": _SHORT
-    | {"steps": 1_500, "curve_prompts": 256, "evaluation_prompts": 640}
-    | {"probe_every": 300},
+    "quick": {
+        **_SHORT,
+        **{"steps": 1_500, "probe_every": 300, "curve_prompts": 256, "evaluation_prompts": 640},
+    },
     "smoke": {
         **{"n_examples": 3, "d": 2, "width": 8, "n_heads": 2, "mlp_width": 16, "batch_size": 4},
         **{"steps": 4, "log_every": 2, "probe_every": 2},
@@ -129,9 +130,7 @@ class Config(BaseModel):
     random_numbers: Literal["torch", "numpy"] = "torch"  # drawn in the source's order; by step
     # what is recorded
     log_every: integer(1, 1_000_000) = 75  # steps between two rows of curves.csv
-    probe_every: integer(1, 1_000_000) = (
-        1_500  # steps between two looks inside (and the source's checks)
-    )
+    probe_every: integer(1, 1_000_000) = 1_500  # steps between two looks inside, and checks
     curve_prompts: integer(1, 1_000_000) = 512  # prompts behind the target error of curves.csv
     evaluation_prompts: integer(1, 1_000_000) = 1280  # prompts behind errors.csv
     device: str = "cpu"
