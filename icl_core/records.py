@@ -147,7 +147,9 @@ def held(path: Path) -> Iterator[None]:
     except filelock.Timeout:
         who = holder.read_text(encoding="utf-8") if holder.exists() else "another process"
         advice = "Nothing was touched: wait for it, or stop it and run this again, which resumes."
-        raise HeldError(f"{path.stem} is being trained by {who}. {advice}") from None
+        raise HeldError(
+            f"{path.parent.name}/{path.stem} is being trained by {who}. {advice}"
+        ) from None
     try:
         now, job = f"{pd.Timestamp.now():%Y-%m-%d %H:%M:%S}", os.environ.get("SLURM_JOB_ID")
         where = f"process {os.getpid()} on {socket.gethostname()} since {now}"
