@@ -467,12 +467,13 @@ if repeated:
         ru={
             "alt": "Ящики ошибок на запросе в тестах: шесть вариантов, b = 1 и 5, опубликованные и наши",
             "caption": "Тот же рисунок дважды: слева его опубликованные тесты, справа наши тесты повторённых запусков. "
-            "В легенде его рисунка цвета двух b перепутаны; здесь они на местах.",
+            "В ящике по 10 тестов на каждый запуск. В легенде его рисунка цвета двух b перепутаны; здесь они на местах.",
         },
         en={
             "alt": "Boxes of the target error in the tests: six variants, b = 1 and 5, published and ours",
             "caption": "The same figure twice: on the left his published tests, on the right our tests of the repeated "
-            "runs. The legend of his figure has the colours of the two b exchanged; here they are put right.",
+            "runs. A box holds 10 tests for each run. The legend of his figure has the colours of the two b exchanged; here they "
+            "are put right.",
         },
     )
 
