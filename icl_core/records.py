@@ -239,8 +239,10 @@ def read_run(folder: Path) -> Run:
 def find_run(out: str, config: Config) -> Run | None:
     """The recorded run of this config, or None; RecordError if its place holds another."""
     folder = run_folder(out, config)
-    run = read_run(folder) if folder.exists() else None
-    theirs, ours = (run or Run(folder, config, {})).config.comparable(), config.comparable()
+    if not folder.exists():
+        return None
+    run = read_run(folder)
+    theirs, ours = run.config.comparable(), config.comparable()
     if differing := [
         f"{k} = {theirs[k]} there, {v} here" for k, v in ours.items() if theirs[k] != v
     ]:

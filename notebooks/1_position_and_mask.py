@@ -337,7 +337,10 @@ report.figure(
 PUBLISHED = records.PROJECT / "data" / "source" / "published"
 his_runs, his_tests = (pd.read_csv(PUBLISHED / name) for name in ("runs.csv", "tests.csv"))
 his_runs = his_runs.set_index(["variant", "b", "seed"])
-recorded = records.recorded_runs(out, [Config(**given | {"variant": v}) for v in variants])
+PUBLISHED_STEPS = [
+    int(name[5:]) for name in his_runs if name.startswith("loss_") and name[5:].isdigit()
+]
+recorded = records.recorded_runs(out, configs)
 repeated = [run for run in recorded if run.config.setup == "source" and run.key in his_runs.index]
 
 
@@ -351,15 +354,14 @@ def agreement(run):
     """One run beside his: losses at the published steps, checks, tests, the step where they part."""
     variant, b, seed = run.key
     his, loss = his_runs.loc[run.key], run.tensors("losses.safetensors")["loss"].double().numpy()
-    steps = [int(name[5:]) for name in his.index if name.startswith("loss_") and name[5:].isdigit()]
-    apart = [step for step in steps if difference(loss[step - 1], his[f"loss_{step}"]) > 1e-3]
+    apart = {step: difference(loss[step - 1], his[f"loss_{step}"]) for step in PUBLISHED_STEPS}
     checks, tests = run.table("checks.csv"), run.table("tests.csv")
     return {
         **{"variant": variant, "b": b, "seed": seed},
-        "losses": difference([loss[step - 1] for step in steps], [his[f"loss_{s}"] for s in steps]),
+        "losses": max(apart.values()),
         "checks": difference(checks.error, [his[f"eval_{step}"] for step in checks.step]),
         "tests": difference(tests.error, his_tests.query("seed == @seed")[f"{variant}, b = {b}"]),
-        "apart": min(apart, default=np.nan),
+        "apart": min((step for step in apart if apart[step] > 1e-3), default=np.nan),
         "end": loss[-100:].mean(),
         "his_end": his.loss_last_100,
     }
@@ -573,9 +575,6 @@ report.say(
 # 75th step. Beside it is what he does not have: the target error.
 
 # %%
-PUBLISHED_STEPS = [
-    int(name[5:]) for name in his_runs if name.startswith("loss_") and name[5:].isdigit()
-]
 of_all = records.tidy(repeated, "curves.csv") if repeated else pd.DataFrame()
 in_common = his_runs.loc[[run.key for run in repeated]]
 his_losses = in_common[[f"loss_{step}" for step in PUBLISHED_STEPS]].groupby("variant").mean()
