@@ -1,8 +1,7 @@
 """One run, checked before anything is trained: a variant, in a setup, at one (b, seed).
 
-Everything a run depends on is a field of :class:`Config`; two runs with equal configs have equal
-weights, on one machine with one version of torch to the last bit. A field's default is the source
-experiment's value; a setup is named by what it changes.
+Two runs with equal configs have equal weights, on one machine with one version of torch to the
+last bit. A field's default is the source experiment's value; a setup is named by what it changes.
 """
 
 import hashlib
@@ -36,10 +35,8 @@ _SHORT = {"n_examples": 20, "d": 4, "steps": 2_000, "lr": 1e-3, "log_every": 50,
 BASES = {
     "source": {},
     "gpt2": _GPT2,  # the textbook's: GPT-2's block, initial weights and sinusoid
-    "quick": {
-        **_SHORT,
-        **{"steps": 1_500, "probe_every": 300, "curve_prompts": 256, "evaluation_prompts": 640},
-    },
+    "quick": _SHORT
+    | {"steps": 1_500, "probe_every": 300, "curve_prompts": 256, "evaluation_prompts": 640},
     "smoke": {
         **{"n_examples": 3, "d": 2, "width": 8, "n_heads": 2, "mlp_width": 16, "batch_size": 4},
         **{"steps": 4, "log_every": 2, "probe_every": 2},
@@ -70,7 +67,7 @@ def integer(low: int, high: int):
 
 
 def positive(high: float):
-    """The type of a finite number above 0."""
+    """The type of a number above 0."""
     words = f"a number > 0 and ≤ {high:g}"
     return Annotated[float, Field(strict=True, gt=0, le=high, description=words)]
 
@@ -82,15 +79,14 @@ class ConfigError(ValueError):
 def settings(setup: str) -> dict:
     """The parameters that a setup changes; raises ConfigError for a name that is none."""
     base, *choices = str(setup).split("+")
-    if base not in BASES or any(choice not in CHOICES for choice in choices):
+    try:
+        parts = [BASES[base], *(CHOICES[choice] for choice in choices)]
+    except KeyError:
         raise ConfigError(
             f"setup = {setup!r}: must be one of {', '.join(BASES)}; choices may be exchanged, "
             f"each behind a +: {', '.join(CHOICES)}"
-        )
-    changed = dict(BASES[base])
-    for choice in choices:
-        changed |= CHOICES[choice]
-    return changed
+        ) from None
+    return {name: value for part in parts for name, value in part.items()}
 
 
 class Config(BaseModel):
@@ -141,35 +137,25 @@ class Config(BaseModel):
         except ValidationError as error:
             raise ConfigError(_explain(error)) from None
 
-    @field_validator("width")
+    @field_validator("width", "evaluation_prompts", "random_numbers")
     @classmethod
-    def _pairs_of_coordinates_in_each_head(cls, width, info):
-        heads = info.data.get("n_heads", 1)
-        if width % (2 * heads):
-            raise ValueError(f"a multiple of 2 · n_heads = {2 * heads}")
-        return width
-
-    @field_validator("evaluation_prompts")
-    @classmethod
-    def _curve_prompts_are_evaluation_prompts(cls, value, info):
-        if value < info.data.get("curve_prompts", 1):
-            raise ValueError(f"at least curve_prompts = {info.data['curve_prompts']}")
-        return value
-
-    @field_validator("random_numbers")
-    @classmethod
-    def _the_source_knows_linear_functions_only(cls, value, info):
-        if value == "torch" and info.data.get("function_class", "linear") != "linear":
+    def _goes_with_the_fields_before_it(cls, value, info):
+        name, given = info.field_name, info.data
+        pairs = 2 * given.get("n_heads", 1)  # of coordinates, in each head
+        if name == "width" and value % pairs:
+            raise ValueError(f"a multiple of 2 · n_heads = {pairs}")
+        if name == "evaluation_prompts" and value < given.get("curve_prompts", 1):
+            raise ValueError(f"at least curve_prompts = {given['curve_prompts']}")
+        if value == "torch" and given.get("function_class", "linear") != "linear":
             raise ValueError("numpy where function_class is not linear")
         return value
 
     @field_validator("device")
     @classmethod
-    def _device_is_there(cls, device):
-        if device == "cpu":
-            return device
-        there = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
-        if device not in there and not (device == "cuda" and len(there) > 1):
+    def _is_there(cls, device):
+        n_gpus = torch.cuda.device_count()
+        there = ["cpu", *["cuda"][:n_gpus], *(f"cuda:{i}" for i in range(n_gpus))]
+        if device not in there:
             raise ValueError(f"one of {', '.join(there)}, which are what this machine has")
         return device
 
@@ -209,19 +195,17 @@ def folder_name(variant: str) -> str:
 
 def _explain(error: ValidationError) -> str:
     """How many parameters are bad, then a line each: its name, value and what is accepted."""
-    lines = []
+    lines, fields = [], Config.model_fields
     for problem in error.errors():
         name, value = problem["loc"][0], problem["input"]
-        field = Config.model_fields.get(name)
-        words = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-        known = field and field.description and problem["type"] != "value_error"
-        accepted = field.description if known else words
-        text = "; this is a text, write it as a number: in YAML 1.0e-3, not 1e-3"
-        hint = text if known and isinstance(value, str) else ""
-        lines.append(
-            f"{name} = {value!r}: must be {accepted}{hint}"
-            if field
-            else f"{name}: no such parameter; the parameters are {', '.join(Config.model_fields)}"
-        )
+        accepted = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+        if name not in fields:
+            lines.append(f"{name}: no such parameter; the parameters are {', '.join(fields)}")
+            continue
+        if fields[name].description and problem["type"] != "value_error":
+            accepted = fields[name].description
+            if isinstance(value, str):
+                accepted += "; this is a text, write it as a number: in YAML 1.0e-3, not 1e-3"
+        lines.append(f"{name} = {value!r}: must be {accepted}")
     count = f"{len(lines)} bad parameter{'s' if len(lines) > 1 else ''}"
-    return f"{count}, nothing was trained:\n  " + "\n  ".join(lines)
+    return "\n  ".join([f"{count}, nothing was trained:", *lines])

@@ -37,6 +37,7 @@ BAD = [  # the parameters, the one that is to blame, what the message says is ac
     ({"width": 0}, "width", "an integer from 2 to 8192"),
     ({"width": 66}, "width", "a multiple of 2 · n_heads = 8"),
     ({"width": 63, "n_heads": 3}, "width", "a multiple of 2 · n_heads = 6"),
+    ({"n_heads": True}, "n_heads", UP_TO + "1000000"),
     ({"batch_size": 0}, "batch_size", UP_TO + "1000000"),
     ({"steps": 0}, "steps", UP_TO + "10000000"),
     ({"log_every": 0}, "log_every", UP_TO + "1000000"),
@@ -71,9 +72,9 @@ def test_a_bad_parameter_is_named_with_its_value_and_the_accepted_range(paramete
 
 def test_all_problems_are_named_at_once():
     with pytest.raises(ConfigError) as raised:
-        Config(b=0, seed=-1, sed=3, lr=math.nan, width=7, variant="X", gelu="erf")
+        Config(b=0, seed=-1, sed=3, lr=math.nan, width=7, n_heads=0, variant="X", gelu="erf")
     message = str(raised.value)
-    assert message.startswith("7 bad parameters, nothing was trained:\n")
+    assert message.startswith("8 bad parameters, nothing was trained:\n")
     for start in ("b = 0", "seed = -1", "sed", "lr = nan", "width = 7", "variant = 'X'"):
         assert f"\n  {start}: " in message
 
@@ -115,7 +116,7 @@ def test_cuda_is_refused_where_there_is_no_gpu_and_accepted_where_there_is(monke
         Config(device="cuda")
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     assert Config(device="cuda").device == "cuda" and Config(device="cuda:0").device == "cuda:0"
-    with pytest.raises(ConfigError, match="one of cpu, cuda:0,"):
+    with pytest.raises(ConfigError, match="one of cpu, cuda, cuda:0,"):
         Config(device="cuda:1")
 
 
