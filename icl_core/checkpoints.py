@@ -47,7 +47,7 @@ def save(
     path: Path, config: Config, model: LoopedTransformer, optimiser, draws, progress: Progress
 ) -> None:
     """Replaces the checkpoint; raises OSError, and leaves the last good one, if it cannot."""
-    tensors = {"random": draws.state, "loss": progress.loss()}
+    tensors = {"random": draws.generator.get_state(), "loss": progress.loss()}
     for name, parameter in model.named_parameters():
         moments = optimiser.state[parameter]
         tensors[f"weights/{name}"] = parameter.detach().contiguous()
@@ -85,7 +85,7 @@ def load(path: Path, config: Config, model: LoopedTransformer, optimiser, draws)
                     "exp_avg": tensors[f"mean/{name}"].to(config.device, copy=True),
                     "exp_avg_sq": tensors[f"square/{name}"].to(config.device, copy=True),
                 }
-        draws.state = tensors["random"]
+        draws.generator.set_state(tensors["random"])
         return progress
     except (ValueError, KeyError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
         raise CheckpointError(

@@ -56,8 +56,7 @@ class Sinusoidal(Encoding):
     name, colour, scale = "SPE", "#de8f05", 1.0
 
     def forward(self, x: Tensor) -> Tensor:
-        rows = sinusoid(x.shape[1], x.shape[2], self.config.sinusoid_base, self.scale, x.device)
-        return x + rows
+        return x + self.scale * sinusoid(*x.shape[1:], self.config.sinusoid_base, x.device)
 
 
 class SmallSinusoidal(Sinusoidal):
@@ -70,24 +69,22 @@ class Learned(Encoding):
     """p[t] = a learned row a position, as in GPT-2; raises IndexError past the trained length."""
 
     name, colour, ends, streams = "LPE", "#0173b2", True, {"rows": None}
+    index: ClassVar = {"rows": lambda t: t}  # table -> position -> row; p is the sum over tables
 
     def __init__(self, config):
         super().__init__(config)
-        n_rows = int(self.index(torch.arange(config.n_tokens)).max()) + 1
-        self.rows = nn.Embedding(n_rows, config.width)
-
-    def index(self, t: Tensor) -> Tensor:
-        """Position -> row."""
-        return t
+        for table, index in self.index.items():
+            last = index(torch.arange(config.n_tokens)).max()
+            self.add_module(table, nn.Embedding(int(last) + 1, config.width))
 
     def forward(self, x: Tensor) -> Tensor:
-        index = self.index(torch.arange(x.shape[1], device=x.device))
-        if self.ends and x.shape[1] > self.config.n_tokens:
-            raise IndexError(
-                f"n_tokens = {x.shape[1]}: the learned table ends at {self.config.n_tokens}; "
-                "give at most that many tokens"
-            )
-        return x + self.rows(index)
+        n_tokens, most = x.shape[1], self.config.n_tokens
+        if self.ends and n_tokens > most:
+            advice = "give at most that many tokens"
+            raise IndexError(f"n_tokens = {n_tokens}: the learned table ends at {most}; {advice}")
+        for table, index in self.index.items():
+            x = x + self.get_submodule(table)(index(torch.arange(n_tokens, device=x.device)))
+        return x
 
 
 class LearnedFromSinusoidal(Learned):
@@ -97,39 +94,29 @@ class LearnedFromSinusoidal(Learned):
 
     def __init__(self, config):
         super().__init__(config)
-        start = sinusoid(config.n_tokens, config.width, config.sinusoid_base, 1.0, CPU)
-        self.rows.weight.data.copy_(start)
+        weight = self.rows.weight.data
+        weight.copy_(sinusoid(*weight.shape, config.sinusoid_base, weight.device))
 
 
 class Types(Learned):
     """TPE: p[2i] = a, p[2i + 1] = b: one learned vector for coordinates, one for values."""
 
     name, colour, ends, streams = "TPE", "#cc78bc", False, {"rows": 1}
-
-    def index(self, t: Tensor) -> Tensor:
-        return t % 2
+    index: ClassVar = {"rows": lambda t: t % 2}
 
 
 class Pairs(Learned):
     """p[2i] = p[2i + 1] = a learned row an example; raises IndexError past the trained length."""
 
     name, colour, streams = "pair", "#ca9161", {"rows": 2}
-
-    def index(self, t: Tensor) -> Tensor:
-        return t // 2
+    index: ClassVar = {"rows": lambda t: t // 2}
 
 
-class PairsAndTypes(Pairs):
+class PairsAndTypes(Learned):
     """The sum of :class:`Pairs` and :class:`Types`."""
 
     name, colour, streams = "pair + TPE", "#5b3a8c", {"rows": 2, "types": 1}
-
-    def __init__(self, config):
-        super().__init__(config)
-        self.types = nn.Embedding(2, config.width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x) + self.types(torch.arange(x.shape[1], device=x.device) % 2)
+    index: ClassVar = {"rows": lambda t: t // 2, "types": lambda t: t % 2}
 
 
 class Rotary(Encoding):
@@ -153,21 +140,17 @@ class ALiBi(Encoding):
         return -slopes[:, None, None] * (position[:, None] - position).abs()
 
 
-CPU = torch.device("cpu")
-
-
 def angles(n_tokens: int, width: int, base: float) -> Tensor:
     """(L, width / 2): t base^(-2i / width) in float64."""
     position = torch.arange(n_tokens, dtype=torch.float64)[:, None]
     return position * base ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
 
 
-@lru_cache(maxsize=256)
-def sinusoid(n_tokens: int, width: int, base: float, scale: float, device: torch.device) -> Tensor:
-    """(L, D): the rows of :class:`Sinusoidal` times scale, made once."""
+@lru_cache
+def sinusoid(n_tokens: int, width: int, base: float, device: torch.device) -> Tensor:
+    """(L, D): the rows of :class:`Sinusoidal`, made once a length."""
     angle = angles(n_tokens, width, base)
-    rows = torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1).float()
-    return (rows if scale == 1 else scale * rows).to(device)
+    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1).float().to(device)
 
 
 def no_mask(n_tokens: int) -> Tensor:

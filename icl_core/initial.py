@@ -26,48 +26,43 @@ def initial_model(config: Config) -> tuple[LoopedTransformer, torch.Generator]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = LoopedTransformer(config)
-        after = torch.Generator()
-        after.set_state(torch.get_rng_state())
+        after = torch.Generator().set_state(torch.get_rng_state())
+    rng = generator(WEIGHTS, config.seed)
     with torch.no_grad():
-        rng = generator(WEIGHTS, config.seed)
         if config.random_numbers == "numpy":
             for layer in (model.read_in, model.read_out):
                 bound = layer.in_features**-0.5
-                _fill(layer.weight, rng.uniform(-bound, bound, layer.weight.T.shape).T)
-                _fill(layer.bias, rng.uniform(-bound, bound, layer.bias.shape))
+                for parameter in (layer.weight, layer.bias):
+                    _fill(parameter, rng.uniform(-bound, bound, parameter.shape[::-1]))
         if config.init == "gpt2":
-            _gpt2_blocks(model, config, rng)
-        for name, stream in model.encoding.streams.items():
-            rows = getattr(model.encoding, name).weight
+            _fill_blocks(model, rng)
+        for table, stream in model.encoding.streams.items():
+            rows = model.encoding.get_submodule(table).weight
             if config.random_numbers == "numpy":
                 drawn = rng if stream is None else generator(WEIGHTS, config.seed, stream)
-                _fill(rows, drawn.standard_normal(rows.shape) * config.table_std)
+                _fill(rows, config.table_std * drawn.standard_normal(rows.shape).T)
             else:
                 rows.mul_(config.table_std)
         if config.small_read_in:
-            drawn = generator(WEIGHTS, config.seed, SMALL_READ_IN)
-            weight = model.read_in.weight
-            _fill(weight, 0.02 * drawn.standard_normal(weight.T.shape).T)
+            drawn, weight = generator(WEIGHTS, config.seed, SMALL_READ_IN), model.read_in.weight
+            _fill(weight, 0.02 * drawn.standard_normal(weight.shape[::-1]))
             nn.init.zeros_(model.read_in.bias)
     return model.to(config.device), after
 
 
-def _gpt2_blocks(model: LoopedTransformer, config: Config, rng: np.random.Generator) -> None:
+def _fill_blocks(model: LoopedTransformer, rng: np.random.Generator) -> None:
     """Radford et al. 2019, §2.3; q first, then k and v together, then what follows in a block."""
-    width, residual = config.width, 0.02 / math.sqrt(2 * config.n_layers)
+    width, residual = model.config.width, 0.02 / math.sqrt(2 * len(model.blocks))
     for block in model.blocks:
-        query = 0.02 * rng.standard_normal((width, width))
-        key_value = 0.02 * rng.standard_normal((width, 2 * width))
-        _fill(block.attention.qkv.weight, np.concatenate([query, key_value], axis=1).T)
-        for layer, std in (
-            (block.attention.out, residual),
-            (block.mlp_in, 0.02),
-            (block.mlp_out, residual),
-        ):
-            _fill(layer.weight, std * rng.standard_normal(layer.weight.T.shape).T)
-        for layer in (block.attention.qkv, block.attention.out, block.mlp_in, block.mlp_out):
+        layers = block.attention.qkv, block.attention.out, block.mlp_in, block.mlp_out
+        q, kv = (rng.standard_normal((width, size)) for size in (width, 2 * width))
+        values = [np.concatenate([q, kv], axis=1)]
+        values += [rng.standard_normal(layer.weight.shape[::-1]) for layer in layers[1:]]
+        for layer, own, std in zip(layers, values, (0.02, residual, 0.02, residual)):
+            _fill(layer.weight, std * own)
             nn.init.zeros_(layer.bias)
 
 
 def _fill(parameter: Tensor, values: np.ndarray) -> None:
-    parameter.copy_(torch.from_numpy(values.astype(np.float32)))
+    """values: (in, out), as GPT-2 has them."""
+    parameter.copy_(torch.from_numpy(values.T.astype(np.float32)))

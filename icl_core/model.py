@@ -118,7 +118,6 @@ class LoopedTransformer(nn.Module):
         (T or 1, layers or 1, H or 1, L or 1, L), -inf hides. Raises IndexError past a table's end.
         """
         n_tokens, loops = tokens.shape[1], self.config.b if loops is None else loops
-        rows = slice(*rows.indices(n_tokens)) if isinstance(rows, slice) else rows
         bias, rotation = self.scores(n_tokens, tokens.device)
         if change is not None:
             change = change.expand(loops, len(self.blocks), *change.shape[2:])
@@ -126,8 +125,7 @@ class LoopedTransformer(nn.Module):
         injected = self.encoding(embedded)
         z, predictions = torch.zeros_like(injected), []
         for t in range(loops):
-            first = t == 0 or self.config.injection == "every"
-            z = z + (injected if first else embedded)
+            z = z + (injected if t == 0 or self.config.injection == "every" else embedded)
             for layer, block in enumerate(self.blocks):
                 # Only the wanted rows of the very last block can reach a prediction.
                 wanted = rows if (t, layer) == (loops - 1, len(self.blocks) - 1) else ALL

@@ -1,6 +1,7 @@
 """What a training step asks of its prompts: a function an objective."""
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -36,20 +37,14 @@ def query(prompts: Prompts, config: Config, step: int) -> Asked:
     return Asked(prompts.tokens, prompts.answers[:, -1:], QUERY)
 
 
-def cut(prompts: Prompts, config: Config, step: int) -> Prompts:
-    """The prompts of this step, cut to a random number of examples, 0 … n alike."""
-    k = int(generator(LENGTHS, config.seed, step).integers(config.n_examples + 1))
-    return Prompts(prompts.tokens[:, : 2 * k + 1], prompts.answers[:, : k + 1])
+def at_random_k(objective: Callable[..., Asked]) -> Callable[..., Asked]:
+    """The same of prompts cut to a random number of examples, 0 … n alike."""
 
+    def of_cut_prompts(prompts: Prompts, config: Config, step: int) -> Asked:
+        k = int(generator(LENGTHS, config.seed, step).integers(config.n_examples + 1))
+        return objective(prompts.cut(k), config, step)
 
-def random_k(prompts: Prompts, config: Config, step: int) -> Asked:
-    """The query of prompts cut to a random number of examples."""
-    return query(cut(prompts, config, step), config, step)
-
-
-def all_tokens_random_k(prompts: Prompts, config: Config, step: int) -> Asked:
-    """Every x-token of prompts cut to a random number of examples."""
-    return all_tokens(cut(prompts, config, step), config, step)
+    return of_cut_prompts
 
 
 def hidden(prompts: Prompts, config: Config, step: int) -> Asked:
@@ -69,8 +64,8 @@ def hidden(prompts: Prompts, config: Config, step: int) -> Asked:
 OBJECTIVES = {
     "all": all_tokens,
     "query": query,
-    "random k": random_k,
-    "all, random k": all_tokens_random_k,
+    "random k": at_random_k(query),
+    "all, random k": at_random_k(all_tokens),
     "hidden": hidden,
 }
 

@@ -36,12 +36,15 @@ class Prompts(NamedTuple):
         """The first of them."""
         return Prompts(self.tokens[:n_prompts], self.answers[:n_prompts])
 
+    def cut(self, k: int) -> "Prompts":
+        """Their first k examples, and x_{k+1}, which then is the query: no later token can leak."""
+        return Prompts(self.tokens[:, : 2 * k + 1], self.answers[:, : k + 1])
+
 
 def assemble(x: Tensor, y: Tensor) -> Prompts:
     """Interleaves x (B, n + 1, d) with y (B, n + 1), leaving the query's answer out."""
     tokens = torch.zeros(len(x), 2 * x.shape[1], x.shape[2])
-    tokens[:, 0::2] = x
-    tokens[:, 1::2, 0] = y
+    tokens[:, 0::2], tokens[:, 1::2, 0] = x, y
     return Prompts(tokens[:, :-1], y)
 
 
@@ -50,8 +53,8 @@ class Draws:
 
     Torch's: the source's, in its order, after the initial weights: the check before training;
     training; after every probe_every steps a check in between; each of them begins with one 64-bit
-    integer, the data loader's own. state restores all of it exactly. Numpy's: each batch is a pure
-    function of (seed, step), the same for every variant, b and device.
+    integer, the data loader's own. Numpy's: each batch is a pure function of (seed, step), the same
+    for every variant, b and device.
     """
 
     def __init__(self, config: Config, after_weights: torch.Generator):
@@ -61,8 +64,7 @@ class Draws:
         """The prompts of the next training step, which is this one, counted from 0."""
         config = self.config
         if config.random_numbers == "numpy":
-            rng = generator(TRAINING, config.seed, step)
-            return prompts(rng, config, config.batch_size)
+            return prompts(generator(TRAINING, config.seed, step), config, config.batch_size)
         if step == 0:
             begin(self.generator)
         return source_prompts(self.generator, config, config.batch_size)
@@ -72,24 +74,13 @@ class Draws:
         begin(self.generator)
         return source_prompts(self.generator, self.config, CHECK_PROMPTS)
 
-    @property
-    def state(self) -> Tensor:
-        """Where torch's generator stands, as bytes."""
-        return self.generator.get_state()
-
-    @state.setter
-    def state(self, state: Tensor) -> None:
-        self.generator.set_state(state)
-
 
 def begin(random: torch.Generator) -> None:
     """The 64-bit integer that PyTorch's data loader draws when it is asked for its first batch."""
     torch.empty((), dtype=torch.int64).random_(generator=random)
 
 
-def source_prompts(
-    random: torch.Generator, config: Config, n_prompts: int, std: float = 1.0
-) -> Prompts:
+def source_prompts(random: torch.Generator, config: Config, n_prompts: int, std=1.0) -> Prompts:
     """y = wᵀx, x ~ N(0, std²), w ~ N(0, 1): for each prompt first its x, then its w."""
     x = torch.empty(n_prompts, config.n_examples + 1, config.d)
     w = torch.empty(n_prompts, config.d, 1)

@@ -225,7 +225,7 @@ def test_a_further_encoding_is_one_class(registers):
         name, colour = "REV", "#123456"
 
         def forward(self, x):
-            return x + encodings.sinusoid(*x.shape[1:], 10.0, 1.0, x.device).flip(0)
+            return x + encodings.sinusoid(*x.shape[1:], 10.0, x.device).flip(0)
 
     assert ENCODINGS["REV"] is Reversed
     VARIANTS["REV + CM"] = ("REV", "CM")  # what the module's last lines do with its own

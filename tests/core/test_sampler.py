@@ -74,6 +74,14 @@ def test_the_first_prompts_are_prompts():
     assert equal(prompts.first(3), (prompts.tokens[:3], prompts.answers[:3]))
 
 
+@pytest.mark.parametrize("k", [0, 2, 5])
+def test_a_cut_prompt_is_one_of_fewer_examples(k):
+    """x_{k+1} is its query; cut at n it is whole."""
+    tokens, answers = batch(Config(**SMALL), 0)
+    x, y = tokens[:, 0 : 2 * k + 1 : 2], answers[:, : k + 1]
+    assert equal(sampler.Prompts(tokens, answers).cut(k), sampler.assemble(x, y))
+
+
 @pytest.mark.parametrize("random_numbers", ["torch", "numpy"])
 @given(step=STEPS, **SIZES)
 def test_every_prompt_is_one_linear_function(random_numbers, step, seed, n_examples, d):
@@ -156,7 +164,7 @@ def test_a_run_draws_weights_a_check_training_and_checks_in_between(monkeypatch)
             torch.empty((), dtype=torch.int64).random_(generator=random)
         prompts = draws.check() if number == "check" else draws.batch(number)
         assert_close(prompts, by_hand(random, config, 5 if number == "check" else 4))
-    assert torch.equal(draws.state, random.get_state())
+    assert torch.equal(draws.generator.get_state(), random.get_state())
 
 
 def test_the_state_restores_what_will_be_drawn():
@@ -164,13 +172,14 @@ def test_the_state_restores_what_will_be_drawn():
     config = Config(setup="smoke")
     draws = Draws(config, torch.Generator().manual_seed(1))
     draws.batch(0)
-    kept = draws.state.clone()
+    kept = draws.generator.get_state()
     expected = [draws.batch(1), draws.check(), draws.batch(2)]
     again = Draws(config, torch.Generator().manual_seed(99))
     again.batch(0), again.check()
-    again.state = kept
+    again.generator.set_state(kept)
     assert all(equal(*pair) for pair in zip(expected, [again.batch(1), again.check()]))
-    assert equal(again.batch(2), expected[2]) and torch.equal(again.state, draws.state)
+    assert equal(again.batch(2), expected[2])
+    assert torch.equal(again.generator.get_state(), draws.generator.get_state())
 
 
 def test_the_source_s_numbers_leave_torch_s_own_alone():
