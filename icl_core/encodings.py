@@ -1,7 +1,7 @@
 """Positional encodings and attention masks: what tells tokens apart, and who sees whom.
 
 Shapes as in model.py: B prompts, L tokens, D width, H heads. A further encoding is one class here,
-a further mask one function and its line in MASKS; the variants' names are made of theirs.
+a further mask one line of MASKS; the variants' names are made of theirs.
 """
 
 import math
@@ -10,6 +10,7 @@ from itertools import product
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 ENCODINGS: dict[str, type["Encoding"]] = {}  # short name -> class, in the order of this file
@@ -153,24 +154,12 @@ def sinusoid(n_tokens: int, width: int, base: float, device: torch.device) -> Te
     return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1).float().to(device)
 
 
-def no_mask(n_tokens: int) -> Tensor:
-    """(L, L): zeros; every token sees every other."""
-    return torch.zeros(n_tokens, n_tokens)
-
-
-def causal_mask(n_tokens: int) -> Tensor:
-    """(L, L): 0 on and below the diagonal, -inf above it, to be added to the scores."""
-    return torch.full((n_tokens, n_tokens), -math.inf).triu(1)
-
-
-def prefix_mask(n_tokens: int) -> Tensor:
-    """(L, L): the examples see each other, the query sees all, and none of them sees the query."""
-    mask = no_mask(n_tokens)
-    mask[:-1, -1] = -math.inf
-    return mask
-
-
-MASKS = {"": no_mask, "CM": causal_mask, "PM": prefix_mask}
+MASKS = {  # n tokens -> (L, L), added to the scores: -inf where a token may not look
+    "": lambda n: torch.zeros(n, n),  # every token sees every other
+    "CM": lambda n: torch.full((n, n), -math.inf).triu(1),  # none sees a later one
+    # The examples see each other, the query sees all, and none of them sees the query.
+    "PM": lambda n: F.pad(torch.full((n - 1, 1), -math.inf), (n - 1, 0, 0, 1)),
+}
 DASHES = {"": "--", "CM": "-", "PM": "-."}  # in every figure
 # Variant -> its encoding and mask: ``SPE + CM``, ``LPE``, …, ``none``.
 VARIANTS = {

@@ -106,19 +106,15 @@ class LoopedTransformer(nn.Module):
         self._scores = {}
 
     def forward(
-        self,
-        tokens: Tensor,
-        rows: Rows = X_TOKENS,
-        loops: int | None = None,
-        change: Tensor | None = None,
+        self, tokens: Tensor, rows=X_TOKENS, loops: int | None = None, change: Tensor | None = None
     ) -> Tensor:
         """Predictions (T, B, R) of every iteration at the wanted rows of tokens (B, L, d).
 
         loops: iterations, b of the config if None. change is added to the attention scores:
         (T or 1, layers or 1, H or 1, L or 1, L), -inf hides. Raises IndexError past a table's end.
         """
-        n_tokens, loops = tokens.shape[1], self.config.b if loops is None else loops
-        bias, rotation = self.scores(n_tokens, tokens.device)
+        loops = loops or self.config.b
+        bias, rotation = self.scores(tokens.shape[1], tokens.device)
         if change is not None:
             change = change.expand(loops, len(self.blocks), *change.shape[2:])
         embedded = self.read_in(tokens)
@@ -141,8 +137,7 @@ class LoopedTransformer(nn.Module):
         bias: (H or 1, L, L), added to them; rotation: (L, D / 2H), complex, turns q and k.
         """
         if (n_tokens, device) not in self._scores:
-            bias = MASKS[self.config.mask](n_tokens) + self.encoding.score_bias(n_tokens)
-            rotation = self.encoding.rotation(n_tokens)
-            turned = None if rotation is None else rotation.to(device)
-            self._scores[n_tokens, device] = bias.to(device), turned
+            with device:
+                bias = MASKS[self.config.mask](n_tokens) + self.encoding.score_bias(n_tokens)
+                self._scores[n_tokens, device] = bias, self.encoding.rotation(n_tokens)
         return self._scores[n_tokens, device]

@@ -52,9 +52,8 @@ class Draws:
     """The prompts of a run, from the random numbers that its setup has.
 
     Torch's: the source's, in its order, after the initial weights: the check before training;
-    training; after every probe_every steps a check in between; each of them begins with one 64-bit
-    integer, the data loader's own. Numpy's: each batch is a pure function of (seed, step), the same
-    for every variant, b and device.
+    training; after every probe_every steps a check in between. Numpy's: each batch is a pure
+    function of (seed, step), the same for every variant, b and device.
     """
 
     def __init__(self, config: Config, after_weights: torch.Generator):
@@ -65,23 +64,22 @@ class Draws:
         config = self.config
         if config.random_numbers == "numpy":
             return prompts(generator(TRAINING, config.seed, step), config, config.batch_size)
-        if step == 0:
-            begin(self.generator)
-        return source_prompts(self.generator, config, config.batch_size)
+        return source_prompts(self.generator, config, config.batch_size, begins=step == 0)
 
     def check(self) -> Prompts:
         """The prompts of the source's next check."""
-        begin(self.generator)
         return source_prompts(self.generator, self.config, CHECK_PROMPTS)
 
 
-def begin(random: torch.Generator) -> None:
-    """The 64-bit integer that PyTorch's data loader draws when it is asked for its first batch."""
-    torch.empty((), dtype=torch.int64).random_(generator=random)
+def source_prompts(
+    random: torch.Generator, config: Config, n_prompts: int, std: float = 1.0, begins: bool = True
+) -> Prompts:
+    """y = wᵀx, x ~ N(0, std²), w ~ N(0, 1): for each prompt first its x, then its w.
 
-
-def source_prompts(random: torch.Generator, config: Config, n_prompts: int, std=1.0) -> Prompts:
-    """y = wᵀx, x ~ N(0, std²), w ~ N(0, 1): for each prompt first its x, then its w."""
+    Where they begin, PyTorch's data loader draws a 64-bit integer of its own.
+    """
+    if begins:
+        torch.empty((), dtype=torch.int64).random_(generator=random)
     x = torch.empty(n_prompts, config.n_examples + 1, config.d)
     w = torch.empty(n_prompts, config.d, 1)
     for own_x, own_w in zip(x, w):
@@ -97,12 +95,11 @@ def source_tests(config: Config) -> Iterator[tuple[float, Prompts]]:
     source's gets the tests of its first.
     """
     random = torch.Generator().manual_seed(TEST_SEED)
-    before = TEST_ORDER.index(config.seed) if config.seed in TEST_ORDER else 0
-    for test in range(N_TESTS * (before + 1)):
+    before = N_TESTS * TEST_ORDER.index(config.seed) if config.seed in TEST_ORDER else 0
+    for test in range(before + N_TESTS):
         std = 2 * float(torch.rand(1, generator=random))
-        begin(random)
         prompts = source_prompts(random, config, TEST_PROMPTS, std)
-        if test >= N_TESTS * before:
+        if test >= before:
             yield std, prompts
 
 
