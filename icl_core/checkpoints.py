@@ -14,10 +14,6 @@ from icl_core.config import Config
 from icl_core.model import LoopedTransformer
 
 
-class CheckpointError(RuntimeError):
-    """A checkpoint file is not one of this run; says which and what to do."""
-
-
 @dataclass
 class Progress:
     """How far a run is: what a checkpoint holds beside weights, moments and random numbers."""
@@ -43,9 +39,7 @@ class Progress:
         return self.losses[0].cpu()
 
 
-def save(
-    path: Path, config: Config, model: LoopedTransformer, optimiser, draws, progress: Progress
-) -> None:
+def save(path: Path, model: LoopedTransformer, optimiser, draws, progress: Progress) -> None:
     """Replaces the checkpoint; raises OSError, and leaves the last good one, if it cannot."""
     tensors = {"random": draws.generator.get_state(), "loss": progress.loss()}
     for name, parameter in model.named_parameters():
@@ -54,41 +48,37 @@ def save(
         tensors[f"mean/{name}"] = moments["exp_avg"].contiguous()
         tensors[f"square/{name}"] = moments["exp_avg_sq"].contiguous()
     state = {name: value for name, value in vars(progress).items() if name != "losses"}
-    metadata = {"of": json.dumps(_identity(config)), "progress": json.dumps(state)}
+    metadata = {"of": json.dumps(_identity(model.config)), "progress": json.dumps(state)}
     content = safetensors.torch.save(tensors, metadata)
     path.parent.mkdir(parents=True, exist_ok=True)
     records.write_whole(path, content + hashlib.sha256(content).digest())
 
 
-def load(path: Path, config: Config, model: LoopedTransformer, optimiser, draws) -> Progress:
-    """Puts a checkpoint into model, optimiser and draws.
-
-    Raises CheckpointError unless all of it fits.
-    """
+def load(path: Path, model: LoopedTransformer, optimiser, draws) -> Progress:
+    """Puts a checkpoint into model, optimiser and draws; raises RecordError unless all fits."""
     try:
-        whole = path.read_bytes()
-        content, checksum = whole[:-32], whole[-32:]
+        content, checksum = (whole := path.read_bytes())[:-32], whole[-32:]
         if hashlib.sha256(content).digest() != checksum:
             raise ValueError("its checksum is wrong: it is damaged, or an older version's")
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
         metadata, tensors = header["__metadata__"], safetensors.torch.load(content)
-        theirs, ours = json.loads(metadata["of"]), _identity(config)
+        theirs, ours = json.loads(metadata["of"]), _identity(model.config)
         if theirs != ours:
             raise ValueError(f"it was made with {theirs}, and here is {ours}")
-        progress = Progress(**json.loads(metadata["progress"]))
-        progress.losses = [tensors["loss"].to(config.device)]
+        device = model.config.device
+        progress = Progress(**json.loads(metadata["progress"]), losses=[tensors["loss"].to(device)])
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 parameter.copy_(tensors[f"weights/{name}"])
                 optimiser.state[parameter] = {
-                    "step": torch.tensor(float(progress.step), device=config.device),
-                    "exp_avg": tensors[f"mean/{name}"].to(config.device, copy=True),
-                    "exp_avg_sq": tensors[f"square/{name}"].to(config.device, copy=True),
+                    "step": torch.tensor(float(progress.step), device=device),
+                    "exp_avg": tensors[f"mean/{name}"].to(device, copy=True),
+                    "exp_avg_sq": tensors[f"square/{name}"].to(device, copy=True),
                 }
         draws.generator.set_state(tensors["random"])
         return progress
     except (ValueError, KeyError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
-        raise CheckpointError(
+        raise records.RecordError(
             f"{path} cannot be resumed from: {error}. Remove it to train from the start."
         ) from error
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 import numpy as np
 import pandas as pd
@@ -9,10 +10,9 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from icl_core import sampler
 from icl_core.config import Config
 from icl_core.model import QUERY, X_TOKENS, LoopedTransformer
-from icl_core.sampler import Prompts
+from icl_core.sampler import Prompts, source_tests
 
 CHUNK = 64  # prompts in one forward pass; bounds the memory
 PROBE_PROMPTS = 256  # behind a row of probes.csv
@@ -21,54 +21,30 @@ ATTENTION_PROMPTS = 32  # behind a row of attention.csv
 
 @torch.no_grad()
 def target_errors(
-    model: LoopedTransformer,
-    prompts: Prompts,
-    ks: Sequence[int],
-    loops: int | None = None,
-    change: Tensor | None = None,
-    one_pass: bool | None = None,
+    model: LoopedTransformer, prompts: Prompts, ks: Sequence[int], loops=None, change=None
 ) -> np.ndarray:
     """(T, K, B): (ŷ_q - y_q)² / d after each iteration, with k examples before the query.
 
     The prompt is cut after x_{k+1}, which then is the query, so that no later token can leak.
-    Under a causal mask nothing can, and one pass over the whole prompt gives all k at once;
-    one_pass = None takes it there.
+    Under a causal mask nothing can, and one pass over the whole prompt gives all k at once.
+    loops and change are those of the model.
     """
-    one_pass = model.config.mask == "CM" and len(ks) > 1 if one_pass is None else one_pass
-    chunks = []
-    for tokens, answers in zip(*(part.split(CHUNK) for part in prompts)):
-        tokens, answers = tokens.to(model.config.device), answers.to(model.config.device)
-        if one_pass:
-            predictions = model(tokens, X_TOKENS, loops, change)[:, :, list(ks)]
+    chunks, ks = [], list(ks)
+    for part in zip(*(own.to(model.config.device).split(CHUNK) for own in prompts)):
+        tokens, answers = part = Prompts(*part)
+        if model.config.mask == "CM" and len(ks) > 1:
+            predictions = model(tokens, X_TOKENS, loops, change)[:, :, ks]
         else:
-            cut = [model(tokens[:, : 2 * k + 1], QUERY, loops, change) for k in ks]
+            cut = [model(part.cut(k).tokens, QUERY, loops, change) for k in ks]
             predictions = torch.cat(cut, dim=-1)
-        errors = (predictions - answers[:, list(ks)]) ** 2 / tokens.shape[-1]
-        chunks.append(errors.mT.cpu())
+        chunks.append((predictions - answers[:, ks]).square().mT.cpu() / model.config.d)
     return torch.cat(chunks, dim=-1).double().numpy()
 
 
 def query_error(model: LoopedTransformer, prompts: Prompts, change: Tensor | None = None) -> float:
     """The target error of full prompts after the last iteration, mean over them."""
-    n = model.config.n_examples
-    return float(target_errors(model, prompts, [n], change=change)[-1].mean())
-
-
-def errors_table(model: LoopedTransformer, prompts: Prompts) -> pd.DataFrame:
-    """Rows (loops, k, error, low, high): mean over prompts, and its 95 % bootstrap interval.
-
-    After the last iteration for every k, after each earlier one for k = n.
-    """
-    ks = list(range(model.config.n_examples + 1))
-    errors = target_errors(model, prompts, ks)
-    keys = [(t + 1, ks[-1]) for t in range(len(errors) - 1)] + [(len(errors), k) for k in ks]
-    rows = np.concatenate([errors[:-1, -1], errors[-1]])
-    means = stats.bootstrap(
-        (rows,), np.mean, axis=-1, n_resamples=1000, batch=20, rng=0, method="percentile"
-    )
-    low, high = means.confidence_interval
-    table = [(*key, *own) for key, *own in zip(keys, rows.mean(axis=-1), low, high)]
-    return pd.DataFrame(table, columns=["loops", "k", "error", "low", "high"])
+    errors = target_errors(model, prompts, [model.config.n_examples], change=change)
+    return float(errors[-1].mean())
 
 
 def mean_iteration_error(model: LoopedTransformer, prompts: Prompts) -> float:
@@ -76,12 +52,26 @@ def mean_iteration_error(model: LoopedTransformer, prompts: Prompts) -> float:
     return float(target_errors(model, prompts, [model.config.n_examples]).mean())
 
 
+def errors_table(model: LoopedTransformer, prompts: Prompts) -> pd.DataFrame:
+    """Rows (loops, k, error, low, high): mean over prompts, and its 95 % bootstrap interval.
+
+    After the last iteration for every k, after each earlier one for k = n.
+    """
+    errors = target_errors(model, prompts, range(model.config.n_examples + 1))
+    told = np.zeros(errors.shape[:2], dtype=bool)
+    told[-1] = told[:, -1] = True
+    (loops, k), rows = np.nonzero(told), errors[told]
+    low, high = stats.bootstrap(
+        (rows,), np.mean, axis=-1, n_resamples=1000, batch=20, rng=0, method="percentile"
+    ).confidence_interval
+    columns = {"loops": loops + 1, "k": k, "error": rows.mean(axis=-1), "low": low, "high": high}
+    return pd.DataFrame(columns)
+
+
 def tests_table(model: LoopedTransformer) -> pd.DataFrame:
     """Rows (launch, std, error): the source's ten tests, not divided by the variance of x."""
-    rows = [
-        (launch + 1, std, mean_iteration_error(model, prompts))
-        for launch, (std, prompts) in enumerate(sampler.source_tests(model.config))
-    ]
+    tests = enumerate(source_tests(model.config), start=1)
+    rows = [(launch, std, mean_iteration_error(model, own)) for launch, (std, own) in tests]
     return pd.DataFrame(rows, columns=["launch", "std", "error"])
 
 
@@ -113,9 +103,9 @@ def planted_error(model: LoopedTransformer, prompts: Prompts) -> float:
     y_i of the prompt is replaced by another prompt's: a model that copies scores 0, one that does
     not about 2. Mean over prompts.
     """
-    i = model.config.n_examples // 2
-    planted = prompts.answers[:, i].roll(1).to(model.config.device)
-    replaced = prompts.tokens.clone().to(model.config.device)
+    i, device = model.config.n_examples // 2, model.config.device
+    planted = prompts.answers[:, i].roll(1).to(device)
+    replaced = prompts.tokens.clone().to(device)
     replaced[:, 2 * i + 1, 0] = planted
     predictions = torch.cat([model(tokens)[-1, :, i] for tokens in replaced.split(CHUNK)])
     return float((predictions - planted).square().mean()) / model.config.d
@@ -130,12 +120,10 @@ def attention_maps(model: LoopedTransformer, tokens: Tensor) -> Tensor:
         x, bias, rotation, _ = inputs
         kept.append(block.attention.weights(block.norm_1(x), bias, rotation).cpu())
 
-    hooks = [block.register_forward_pre_hook(keep) for block in model.blocks]
-    try:
+    with ExitStack() as hooks:
+        for block in model.blocks:
+            hooks.enter_context(block.register_forward_pre_hook(keep))
         model(tokens.to(model.config.device), QUERY)
-    finally:
-        for hook in hooks:
-            hook.remove()
     return torch.stack(kept).unflatten(0, (-1, len(model.blocks)))
 
 
@@ -147,10 +135,8 @@ def probe(model: LoopedTransformer, prompts: Prompts) -> tuple[tuple, list[tuple
     prompts; without a mask, 1 / (2 n + 1) where attention is uniform.
     """
     few, config = prompts.first(PROBE_PROMPTS), model.config
-    errors = [query_error(model, few)] + [
-        query_error(model, few, pair_hidden(config, layers).to(config.device))
-        for layers in ([0], [])
-    ]
+    changes = None, *(pair_hidden(config, layers).to(config.device) for layers in ([0], []))
+    errors = [query_error(model, few, change) for change in changes]
     maps = attention_maps(model, prompts.first(ATTENTION_PROMPTS).tokens)
     y_to_x = maps[..., 1::2, :-1:2].diagonal(dim1=-2, dim2=-1).mean(dim=(2, 4))
     x_to_y = maps[..., :-1:2, 1::2].diagonal(dim1=-2, dim2=-1).mean(dim=(2, 4))

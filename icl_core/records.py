@@ -1,8 +1,7 @@
 """A run's folder, its lock and its sums: the only code that reads or writes data/.
 
-data/<setup>/<variant>/b<b>-seed<seed>/ is complete or absent: it is written under a temporary name
-beside its place and renamed. What was recorded is never written again, and SHA256SUMS tells if it
-has changed.
+data/<setup>/<variant>/b<b>-seed<seed>/ is complete or absent, and never written again; SHA256SUMS
+tells if it has changed.
 """
 
 import hashlib
@@ -13,9 +12,8 @@ import re
 import shutil
 import socket
 import subprocess
-import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,13 +37,13 @@ COLUMNS = {  # of the tables that training writes; without the source's random n
     "probes.csv": ["step", "error", "pair_hidden_layer_1", "pair_hidden", "planted"],
     "attention.csv": ["step", "loop", "layer", "head", "y_to_x", "x_to_y"],
 }
-FILES = ("config.json", "curves.csv", "errors.csv", "weights.safetensors", SUMS)
+FILES = {"config.json", "curves.csv", "errors.csv", "weights.safetensors", SUMS}
 KEYS = ["setup", "variant", "encoding", "mask", "objective", "b", "seed"]  # tell runs apart
 RESTORE = "Take it from git or a copy, or remove the folder by hand to train the run anew"
 
 
 class RecordError(RuntimeError):
-    """A folder is not the run that was asked for; says which and what to do."""
+    """A folder or a file is not the run's that was asked for; says which and what to do."""
 
 
 class HeldError(RuntimeError):
@@ -99,10 +97,7 @@ def work_folder(out: str, config: Config) -> Path:
 
 
 def write_whole(path: Path, content: bytes | str) -> None:
-    """Writes content beside its place, sees it onto the disk, then gives it its name.
-
-    A kill, a crash or a full disk leaves what stood there before.
-    """
+    """Writes a file, or, at a kill, a crash or a full disk, leaves what stood there before."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with open(unfinished, "wb") as file:
@@ -127,11 +122,10 @@ def write_sums(folder: Path, sums: dict[str, str]) -> None:
 
 def read_sums(folder: Path) -> dict[str, str]:
     """File name -> SHA-256; raises RecordError unless every line is one of ``sha256sum``."""
-    *lines, end = (folder / SUMS).read_text(encoding="utf-8", errors="replace").split("\n")
-    matches = [re.fullmatch(r"([0-9a-f]{64})  ([\w.-]+)", line) for line in lines]
-    if end or not all(matches):
+    text = (folder / SUMS).read_text(encoding="utf-8", errors="replace")
+    if not re.fullmatch(r"([0-9a-f]{64}  [\w.-]+\n)*", text):
         raise RecordError(f"{folder / SUMS} is damaged. {RESTORE}")
-    return {match[2]: match[1] for match in matches}
+    return {line[66:]: line[:64] for line in text.splitlines()}
 
 
 @contextmanager
@@ -165,14 +159,10 @@ def commit() -> str | None:
 
     None without git, and where the project is a mere folder in another repository.
     """
-
-    def git(*words: str) -> str:
-        command = ["git", "-C", str(PROJECT), *words]
-        return subprocess.run(command, capture_output=True, encoding="utf-8").stdout.strip()
-
-    if not shutil.which("git") or git("rev-parse", "--show-toplevel") != str(PROJECT):
-        return os.environ.get("ICL_COMMIT")
-    return git("describe", "--always", "--dirty", "--abbrev=40") or os.environ.get("ICL_COMMIT")
+    command = ["git", f"--git-dir={PROJECT / '.git'}", f"--work-tree={PROJECT}", "describe"]
+    command += ["--always", "--dirty", "--abbrev=40"]
+    git = subprocess.run(command, capture_output=True, text=True) if shutil.which("git") else None
+    return (git and git.stdout.strip()) or os.environ.get("ICL_COMMIT")
 
 
 def versions() -> dict[str, str]:
@@ -181,31 +171,24 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {k: m.__version__ for k, m in modules.items()}
 
 
-def write_run(
-    out: str,
-    config: Config,
-    made_by: dict,
-    tables: dict[str, pd.DataFrame],
-    tensors: dict[str, dict[str, Tensor]],
-) -> Run:
+def write_run(out: str, config: Config, made_by: dict, tables: dict, tensors: dict) -> Run:
     """Writes the whole folder, then gives it its name; raises RecordError if it is taken.
 
     tables: file name -> rows, as in COLUMNS; tensors: file name -> tensors by name.
     """
     folder = run_folder(out, config)
-    folder.parent.mkdir(parents=True, exist_ok=True)
     for left in folder.parent.glob(f".{folder.name}.*"):  # by a process that was killed here: the
         shutil.rmtree(left, ignore_errors=True)  # training one holds the run's lock
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
+    temporary.mkdir(parents=True)
     try:
         text = json.dumps({"config": config.model_dump(mode="json"), **made_by}, indent=2)
         write_whole(temporary / "config.json", text + "\n")
-        for name, table in tables.items():
-            write_whole(temporary / name, _csv(table))
+        for name, rows in tables.items():
+            write_whole(temporary / name, _csv(pd.DataFrame(rows, columns=COLUMNS[name])))
         for name, own in tensors.items():
             write_whole(temporary / name, safetensors.torch.save(own))
         write_sums(temporary, {path.name: sha256(path) for path in temporary.iterdir()})
-        temporary.chmod(0o755)  # a temporary folder is its owner's alone
         if folder.exists():
             raise RecordError(f"{folder} is recorded already; remove it by hand to train it anew")
         temporary.rename(folder)
@@ -220,7 +203,7 @@ def _csv(table: pd.DataFrame) -> str:
 
 def read_run(folder: Path) -> Run:
     """Reads a run; raises RecordError unless the folder is a complete and undamaged one."""
-    if missing := [name for name in FILES if not (folder / name).is_file()]:
+    if missing := sorted(name for name in FILES if not (folder / name).is_file()):
         raise RecordError(f"{folder} is not a complete run: it lacks {', '.join(missing)}")
     try:
         made_by = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -229,7 +212,7 @@ def read_run(folder: Path) -> Run:
         run = Run(folder, Config(**parameters | {"device": "cpu"}), made_by)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RecordError(f"{folder} cannot be read as a run: {error}") from error
-    for name in sorted({*FILES, *read_sums(folder)} - {SUMS}):
+    for name in sorted((FILES | read_sums(folder).keys()) - {SUMS}):
         run.file(name)
     if not folder.resolve().as_posix().endswith(f"/{run.config.place}"):
         raise RecordError(f"{folder} holds the run {run.config.place}")
@@ -243,9 +226,8 @@ def find_run(out: str, config: Config) -> Run | None:
         return None
     run = read_run(folder)
     theirs, ours = run.config.comparable(), config.comparable()
-    if differing := [
-        f"{k} = {theirs[k]} there, {v} here" for k, v in ours.items() if theirs[k] != v
-    ]:
+    differing = [f"{k} = {theirs[k]} there, {v} here" for k, v in ours.items() if theirs[k] != v]
+    if differing:
         raise RecordError(
             f"{folder} holds a run of another configuration ({'; '.join(differing)}). "
             "Nothing recorded is overwritten: choose another out, or remove that folder by hand."
@@ -276,11 +258,9 @@ def recorded_runs(out: str, configs: Sequence[Config]) -> list[Run]:
 
 def tidy(runs: Sequence[Run], name: str) -> pd.DataFrame:
     """A table of several runs, one below the other, with what tells the runs apart in front."""
-    tables = [
-        run.table(name).assign(**{key: getattr(run.config, key) for key in KEYS}) for run in runs
-    ]
-    together = pd.concat(tables, ignore_index=True)
-    return together[[*KEYS, *together.columns.drop(KEYS)]]
+    keys = [tuple(getattr(run.config, key) for key in KEYS) for run in runs]
+    together = pd.concat([run.table(name) for run in runs], keys=keys, names=KEYS)
+    return together.reset_index(KEYS).reset_index(drop=True)
 
 
 def write_measurements(run: Run, name: str, table: pd.DataFrame) -> None:
@@ -288,3 +268,10 @@ def write_measurements(run: Run, name: str, table: pd.DataFrame) -> None:
     write_whole(run.folder / name, _csv(table))
     with filelock.FileLock(run.folder.parents[2] / ".lock"):  # two may measure one run at a time
         write_sums(run.folder, read_sums(run.folder) | {name: sha256(run.folder / name)})
+
+
+def measured(run: Run, name: str, measure: Callable[[Run], pd.DataFrame]) -> pd.DataFrame:
+    """The table of that name that was measured on the run's weights, or is now, and added to it."""
+    if name not in read_sums(run.folder):
+        write_measurements(run, name, measure(run))
+    return run.table(name)

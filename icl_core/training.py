@@ -5,10 +5,10 @@ import math
 import os
 import shutil
 import time
+import timeit
 from contextlib import contextmanager
 from pathlib import Path
 
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -31,7 +31,7 @@ def run(config: Config, out: str = ".") -> records.Run:
     if finished := records.find_run(out, config):
         return finished
     folder = records.work_folder(out, config)
-    with records.held(folder.with_suffix(".lock")):
+    with records.held(folder.with_suffix(".lock")), one_thread(config):
         # Who held the lock before may have recorded the run, and been killed while tidying up.
         recorded = records.find_run(out, config) or _train_and_record(config, out, folder)
         shutil.rmtree(folder, ignore_errors=True)
@@ -45,41 +45,29 @@ def minutes_ahead(config: Config, out: str = ".") -> float:
     with one_thread(config):
         model, after_weights = initial_model(config)
         draws, optimiser = sampler.Draws(config, after_weights), adam(config, model)
-        seconds = []
-        for step in range(4):
-            began = time.monotonic()
-            update(config, model, optimiser, draws, step).item()
-            seconds.append(time.monotonic() - began)
-    return min(seconds) * config.steps / 60  # the first is slower: it compiles, it allocates
+        step = timeit.Timer(lambda: update(config, model, optimiser, draws, 1).item())
+        seconds = min(step.repeat(4, number=1))  # the first is slower: it compiles, it allocates
+    return seconds * config.steps / 60
 
 
 def _train_and_record(config: Config, out: str, folder: Path) -> records.Run:
-    with one_thread(config):
-        model, progress = train(config, folder / "checkpoint.safetensors")
-        tables = {
-            name: pd.DataFrame(rows, columns=records.COLUMNS[name])
-            for name, rows in progress.tables.items()
-        }
-        prompts = sampler.evaluation_prompts(config)
-        tables["errors.csv"] = evaluation.errors_table(model, prompts)
-        if config.random_numbers == "torch":
-            tables["tests.csv"] = evaluation.tests_table(model)
+    model, progress = train(config, folder / "checkpoint.safetensors")
+    errors = evaluation.errors_table(model, sampler.evaluation_prompts(config))
+    tables = progress.tables | {"errors.csv": errors}
+    if config.random_numbers == "torch":
+        tables["tests.csv"] = evaluation.tests_table(model)
     weights = {name: p.detach().cpu().contiguous() for name, p in model.named_parameters()}
-    return records.write_run(
-        out,
-        config,
-        {
-            "libraries": records.versions(),
-            "kernel": kernels.name(),
-            "commit": progress.commit,
-            "slurm_job_id": os.environ.get("SLURM_JOB_ID"),  # of the job that recorded it
-            "wall_seconds": round(progress.seconds, 1),
-            "steps_per_second": round(progress.step / progress.seconds, 2),
-            "diverged": progress.diverged,
-        },
-        tables,
-        {"weights.safetensors": weights, "losses.safetensors": {"loss": progress.loss()}},
-    )
+    made_by = {
+        "libraries": records.versions(),
+        "kernel": kernels.name(),
+        "commit": progress.commit,
+        "slurm_job_id": os.environ.get("SLURM_JOB_ID"),  # of the job that recorded it
+        "wall_seconds": round(progress.seconds, 1),
+        "steps_per_second": round(progress.step / progress.seconds, 2),
+        "diverged": progress.diverged,
+    }
+    tensors = {"weights.safetensors": weights, "losses.safetensors": {"loss": progress.loss()}}
+    return records.write_run(out, config, made_by, tables, tensors)
 
 
 @contextmanager
@@ -99,27 +87,26 @@ def train(config: Config, checkpoint: Path) -> tuple[LoopedTransformer, Progress
     A checkpoint twice a minute: whatever stops the process, the next call goes on from there.
     """
     model, after_weights = initial_model(config)
-    optimiser = adam(config, model)
-    draws = sampler.Draws(config, after_weights)
+    draws, optimiser = sampler.Draws(config, after_weights), adam(config, model)
     prompts = sampler.evaluation_prompts(config).first(config.curve_prompts)
     if checkpoint.exists():
-        progress = checkpoints.load(checkpoint, config, model, optimiser, draws)
+        progress = checkpoints.load(checkpoint, model, optimiser, draws)
         logger.info("%s: resumed at step %d of %d", config.place, progress.step, config.steps)
     else:
         progress = Progress(commit=records.commit())
-        look(config, model, draws, prompts, progress)
+        look(model, draws, prompts, progress)
     saved = time.monotonic()
     while not progress.is_over(config):
         progress.losses.append(update(config, model, optimiser, draws, progress.step))
         progress.step += 1
         if progress.step % config.log_every == 0 or progress.step == config.steps:
-            log(config, model, prompts, progress)
+            log(model, prompts, progress)
         if progress.step % config.probe_every == 0:
-            look(config, model, draws, prompts, progress)
+            look(model, draws, prompts, progress)
         now = time.monotonic()
         if now - saved > CHECKPOINT_SECONDS or progress.is_over(config):
             progress.seconds, saved = progress.seconds + now - saved, now
-            checkpoints.save(checkpoint, config, model, optimiser, draws, progress)
+            checkpoints.save(checkpoint, model, optimiser, draws, progress)
             logger.info("%s: %s", config.place, in_words(config, progress))
     return model, progress
 
@@ -140,31 +127,32 @@ def update(config: Config, model: LoopedTransformer, optimiser, draws, step: int
     return loss.detach()
 
 
-def log(config: Config, model: LoopedTransformer, prompts, progress: Progress) -> None:
+def log(model: LoopedTransformer, prompts, progress: Progress) -> None:
     """A row of the curves: the mean loss since the last one, and the target error."""
+    config, step = model.config, progress.step
     errors = evaluation.target_errors(model, prompts, [config.n_examples]).mean(axis=(1, 2))
-    since = (progress.step - 1) // config.log_every * config.log_every
+    since = (step - 1) // config.log_every * config.log_every
     loss = float(progress.loss()[since:].double().mean())
-    progress.add("curves.csv", (progress.step, loss, float(errors[-1]), float(errors.mean())))
+    progress.add("curves.csv", (step, loss, float(errors[-1]), float(errors.mean())))
     if not math.isfinite(loss):
-        progress.diverged = progress.step
+        progress.diverged = step
 
 
-def look(config: Config, model: LoopedTransformer, draws, prompts, progress: Progress) -> None:
+def look(model: LoopedTransformer, draws, prompts, progress: Progress) -> None:
     """A row of the probes and, from the source's random numbers, of its checks."""
     errors, attention = evaluation.probe(model, prompts)
     progress.add("probes.csv", (progress.step, *errors))
     progress.add("attention.csv", *((progress.step, *row) for row in attention))
-    if config.random_numbers == "torch":
+    if model.config.random_numbers == "torch":
         error = evaluation.mean_iteration_error(model, draws.check())
         progress.add("checks.csv", (progress.step, error))
 
 
 def in_words(config: Config, progress: Progress) -> str:
     """Where a run is, the last row of its curves, how long it has yet to go."""
-    left = (config.steps - progress.step) * progress.seconds / max(progress.step, 1) / 60
-    *_, row = progress.tables.get("curves.csv") or [None]
-    latest = f"loss {row[1]:.3g}, target error {row[2]:.3g}, " if row else ""
+    left = (config.steps - progress.step) * progress.seconds / progress.step / 60
+    rows = progress.tables.get("curves.csv", [])
+    latest = f"loss {rows[-1][1]:.3g}, target error {rows[-1][2]:.3g}, " if rows else ""
     return f"step {progress.step} of {config.steps}, {latest}{left:.0f} minutes left"
 
 

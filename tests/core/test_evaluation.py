@@ -31,6 +31,12 @@ def answers_zero(model):
     return model
 
 
+def cut_errors(model, prompts, loops=None, ks=KS):
+    """The target errors of each k by itself, which are never taken from one pass."""
+    own = [evaluation.target_errors(model, prompts, [k], loops) for k in ks]
+    return np.concatenate(own, axis=1)
+
+
 # Errors.
 
 
@@ -55,13 +61,11 @@ def test_an_error_is_the_squared_difference_over_d(perturbed, monkeypatch, varia
 def test_under_the_causal_mask_one_pass_equals_cut_prompts_and_is_taken(perturbed, variant, loops):
     config = small(variant=variant, b=2)
     model, prompts = perturbed(config), sampler.evaluation_prompts(config)
-    one_pass, cut, taken = (
-        evaluation.target_errors(model, prompts, KS, loops, one_pass=way)
-        for way in (True, False, None)
-    )
-    assert one_pass.shape == (loops or 2, 6, 32)
+    cut, passes = cut_errors(model, prompts, loops), []
+    model.register_forward_pre_hook(lambda _, inputs: passes.append(inputs[0].shape[1]))
+    one_pass = evaluation.target_errors(model, prompts, KS, loops)
+    assert passes == [11] and one_pass.shape == (loops or 2, 6, 32)
     np.testing.assert_allclose(one_pass, cut, rtol=1e-3, atol=1e-5)
-    np.testing.assert_array_equal(taken, one_pass)
     some = evaluation.target_errors(model, prompts, [4, 1], loops)
     np.testing.assert_allclose(some, cut[:, [4, 1]], rtol=1e-3, atol=1e-5)
 
@@ -70,13 +74,12 @@ def test_under_the_causal_mask_one_pass_equals_cut_prompts_and_is_taken(perturbe
 def test_under_any_other_mask_one_pass_would_leak_and_is_not_taken(perturbed, variant):
     """The reason for cutting: a later token does change an earlier prediction."""
     config = small(variant=variant)
-    model, prompts = perturbed(config), sampler.evaluation_prompts(config)
-    one_pass, cut, taken = (
-        evaluation.target_errors(model, prompts, KS, one_pass=way) for way in (True, False, None)
-    )
-    np.testing.assert_array_equal(taken, cut)
-    assert (np.abs(one_pass - cut).max(axis=-1)[:, :-1] > 1e-3).all()
-    np.testing.assert_allclose(one_pass[:, -1], cut[:, -1], rtol=1e-3, atol=1e-5)
+    model, (tokens, answers) = perturbed(config), sampler.evaluation_prompts(config)
+    taken = evaluation.target_errors(model, Prompts(tokens, answers), KS)
+    np.testing.assert_array_equal(taken, cut_errors(model, Prompts(tokens, answers)))
+    one_pass = ((model(tokens) - answers) ** 2 / config.d).detach().mT.numpy()
+    assert (np.abs(one_pass - taken).max(axis=-1)[:, :-1] > 1e-3).all()
+    np.testing.assert_allclose(one_pass[:, -1], taken[:, -1], rtol=1e-3, atol=1e-5)
 
 
 @each_variant
@@ -84,14 +87,14 @@ def test_later_tokens_and_answers_cannot_reach_a_cut_prompt(perturbed, variant):
     """Poisoned with nan, which any path whatever would carry to the error."""
     config = small(variant=variant)
     model, prompts = perturbed(config), sampler.evaluation_prompts(config)
-    clean = evaluation.target_errors(model, prompts, KS, one_pass=False)
+    clean = cut_errors(model, prompts)
     assert np.isfinite(clean).all()
     for k in range(5):
         tokens, answers = prompts.tokens.clone(), prompts.answers.clone()
         tokens[:, 2 * k + 1 :] = math.nan  # y_{k+1}, the answer asked for, and all that follows
         answers[:, k + 1 :] = math.nan
         poisoned = Prompts(tokens, answers)
-        errors = evaluation.target_errors(model, poisoned, range(k + 1), one_pass=False)
+        errors = cut_errors(model, poisoned, ks=range(k + 1))
         np.testing.assert_array_equal(errors, clean[:, : k + 1])
 
 
@@ -114,7 +117,7 @@ def test_single_numbers_are_means_of_the_errors(perturbed, variant):
     """The last iteration's at the query; and, as the source has it, the mean iteration's."""
     config = small(variant=variant, b=3)
     model, prompts = perturbed(config), sampler.evaluation_prompts(config)
-    errors = evaluation.target_errors(model, prompts, [5], one_pass=False)
+    errors = evaluation.target_errors(model, prompts, [5])
     assert evaluation.query_error(model, prompts) == pytest.approx(errors[-1].mean())
     assert evaluation.mean_iteration_error(model, prompts) == pytest.approx(errors.mean())
     assert errors.mean() != pytest.approx(errors[-1].mean(), rel=1e-3)
