@@ -5,10 +5,9 @@
 #   snakemake --cores 2 --configfile grids/full.yaml recorded     the pages of what is recorded
 #   … --config out=build/elsewhere device=cuda                    a value of the grid, replaced
 #
-# profiles/default holds the options of every call. With --profile profiles/slurm each run is a
-# SLURM job, which reads this file anew on its node. A clone's file times mean nothing, and Snakemake
-# deletes what a failed job leaves: so data/, notebooks/, figures/ and report/ are no outputs of a
-# rule, and the default profile forces every run that is asked for.
+# With --profile profiles/slurm each run is a SLURM job, which reads this file anew on its node. File
+# times mean nothing in a clone, and Snakemake deletes what a failed job leaves: so data/, notebooks/,
+# figures/ and report/ are no outputs of a rule, and profiles/default forces the runs asked for.
 
 import os
 import shlex
@@ -34,7 +33,7 @@ os.environ.update(MALLOC_MMAP_THRESHOLD_=str(2**30), MALLOC_TRIM_THRESHOLD_=str(
 
 
 def command(module, *words):
-    """A shell command that runs a module of the package."""
+    """The command that runs a module of icl_report."""
     return shlex.join([sys.executable, "-m", f"icl_report.{module}", *map(str, words)])
 
 
@@ -46,11 +45,13 @@ def execute(target, notebook, **run):
 
 def pages(wildcards):
     """The commands that execute each notebook at its first run, store it and build the pages."""
-    commands, stored = [], [OUT / f"notebooks/{notebook}.ipynb" for notebook in RUNS]
-    for (notebook, runs), final in zip(RUNS.items(), stored):
-        commands.append(execute(OUT / f"build/{notebook}.ipynb", notebook, **runs[0]))
-        commands.append(command("pages", "clean", OUT / f"build/{notebook}.ipynb", final))
-    return "\n".join([*commands, command("pages", "build", OUT, *stored)])
+    commands, shown = [], []
+    for notebook, runs in RUNS.items():
+        executed, stored = (OUT / f"{own}/{notebook}.ipynb" for own in ("build", "notebooks"))
+        commands.append(execute(executed, notebook, **runs[0]))
+        commands.append(command("pages", "store", executed, stored))
+        shown.append(f"{config['notebooks'][notebook].get('page', 'appendix')}={stored}")
+    return "\n".join([*commands, command("pages", "build", OUT, *shown)])
 
 
 rule report:
@@ -68,7 +69,6 @@ use rule report as recorded with:
 
 rule grid:
     input: ALL
-    message: "all of the grid's runs are recorded"
 
 
 rule run:

@@ -2,12 +2,12 @@
 
 Formulas become MathML and figures data URLs. A section is named after its English heading, as
 JupyterLab names it, in both languages: `3_label_leakage/What-is-measured`. A link to a notebook,
-`[…](3_label_leakage.ipynb#What-is-measured)`, leads to the section while the notebook is a chapter
-of the report, and is words alone while it is not.
+`[…](3_label_leakage.ipynb#What-is-measured)`, leads to the section, on whatever page its chapter
+is, and is words alone while it is on none.
 """
 
+import base64
 import re
-from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html import escape, unescape
@@ -21,16 +21,6 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
 TABLE = {"ru": "Таблица", "en": "Table"}
 IN_ADDRESS = "!$&'()*+,/:;=?@-._~"  # what a fragment may hold beside letters and digits
-SVG_LITTER = re.compile(
-    r"<\?xml.*?\?>|<!DOCTYPE.*?>|<!--.*?-->|<metadata>.*?</metadata>"
-    r'|(?<=<g) id="[\w.]+_\d+"',  # Matplotlib numbers its groups; nothing refers to them
-    re.S,
-)
-SVG_TAG = re.compile(r"<[^<>']*>")
-SVG_MARKER = re.compile(r'<use xlink:href="#(\w+)"[^>]* style="([^"]*)"')
-SVG_PATH = re.compile(r'(?<= d=")[^"]+')
-SVG_PLACE = re.compile(r'(?<= [xy]=")[^"]+|(?<=translate\()[^)]+')
-SVG_NAMES = (("xlink:href", "href"), ("DejaVuSans-", "g"))  # 20,000 a page: links, their glyphs
 SVG_SIZE = re.compile(r'<svg\b[^>]*\bwidth="([\d.]+)pt"[^>]*\bheight="([\d.]+)pt"')
 PX_PER_PT = 4 / 3
 
@@ -41,7 +31,7 @@ class Chapter:
 
     name: str  # the notebook's, without .ipynb
     language: str
-    report: frozenset[str]  # the names of all chapters
+    files: dict[str, str]  # chapter -> the file of the page that has it, for all pages
     addresses: list[str] | None = None  # of its headings, where the other language has given them
     tables: Iterator[int] = field(default_factory=lambda: count(1))  # shared by the chapters
     figures: Iterator[int] = field(default_factory=lambda: count(1))
@@ -93,11 +83,13 @@ class PageRenderer(IPythonRenderer):
         if "://" in url or (notebook and not notebook.endswith(".ipynb")):
             return super().link(text, url, title)
         name = PurePosixPath(notebook).stem if notebook else self.chapter.name
-        if name not in self.chapter.report:
+        files = self.chapter.files
+        if name not in files:
             return text
         address = f"{name}/{unquote(section)}" if section else name
         self.chapter.links[address] = url
-        return f'<a href="{href(address)}">{text}</a>'
+        file = "" if files[name] == files[self.chapter.name] else files[name]
+        return f'<a href="{file}{href(address)}">{text}</a>'
 
     def table(self, text: str) -> str:
         """A table in a box of its own, which a keyboard can scroll."""
@@ -147,57 +139,11 @@ def mathml(latex: str, display: str) -> str:
 def picture(data: str, kind: str) -> dict[str, str | int]:
     """src of an img that shows the figure, an SVG's text or a PNG in base64.
 
-    An SVG's text with what a URL forbids escaped takes a sixth less than as base64. Its width and
-    height (px) keep its place free, so that a link lands where it should.
+    An SVG's width and height (px) keep its place free, so that a link lands where it should.
     """
     if kind != "image/svg+xml":
         return {"src": f"data:{kind};base64,{''.join(data.split())}"}
-    shown = {"src": f"data:{kind},{quote(_compact(data), safe=IN_ADDRESS)}"}
+    shown = {"src": f"data:{kind};base64,{base64.b64encode(data.encode()).decode()}"}
     if size := SVG_SIZE.search(data):
         shown |= zip(("width", "height"), (round(PX_PER_PT * float(pt)) for pt in size.groups()))
     return shown
-
-
-def _compact(svg: str) -> str:
-    """The same figure without comments, and with as few spaces and digits as will do.
-
-    A URL may hold single quotes as they are, where a double one takes three characters.
-    """
-    svg = _share_styles(" ".join(SVG_LITTER.sub("", svg).split()))
-    svg = SVG_PATH.sub(_compact_path, svg)
-    svg = SVG_PLACE.sub(_to_a_hundredth, svg.replace("> <", "><"))
-    return SVG_TAG.sub(_compact_tag, svg)
-
-
-def _share_styles(svg: str) -> str:
-    """The same figure, each marker's style said once, where it is defined, if all its uses agree.
-
-    A use hands its style down to the marker, whose own declarations come last and win.
-    """
-    styles = defaultdict(set)
-    for marker, style in SVG_MARKER.findall(svg):
-        styles[marker].add(style)
-    for marker, (style, *others) in styles.items():
-        definition = re.compile(rf'(<path id="{marker}"[^>]* style=")')
-        if not others and definition.search(svg):
-            svg = re.sub(rf'(<use xlink:href="#{marker}"[^>]*?) style="[^"]*"', r"\1", svg)
-            svg = definition.sub(rf"\g<1>{style}; ", svg)
-    return svg
-
-
-def _compact_tag(tag: re.Match) -> str:
-    """The same tag in single quotes, its names shorter."""
-    short = tag[0].replace('"', "'")
-    for name, shorter in SVG_NAMES:
-        short = short.replace(name, shorter)
-    return short
-
-
-def _compact_path(path: re.Match) -> str:
-    """The same line to a hundredth of a point."""
-    return ",".join(re.sub(r" ?([A-DF-Za-df-z]) ?", r"\1", _to_a_hundredth(path).strip()).split())
-
-
-def _to_a_hundredth(numbers: re.Match) -> str:
-    """The same numbers with two decimals."""
-    return re.sub(r"(\.\d\d)\d+", r"\1", numbers[0])

@@ -1,19 +1,22 @@
-"""Executed bilingual notebooks -> one self-contained page a language.
+"""Executed bilingual notebooks -> self-contained pages, one a language: the story, the appendix.
 
 A cell tagged ru or en, and an output whose metadata names a language, belong to that language's
-page; everything else belongs to both. A notebook is a chapter. No request leaves a page, its policy
-admits its own style and script alone, and the same notebooks give the same bytes.
+page; everything else belongs to both, a table or figure with its Russian twin on the Russian one. A
+notebook is a chapter. No request leaves a page, its policy admits its own style and script alone,
+and the same notebooks give the same bytes.
 """
 
 import argparse
 import base64
 import copy
 import hashlib
+import os
 import re
 import sys
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 
+import jupytext
 import nbformat
 from jinja2 import Environment, FileSystemLoader, pass_context
 from nbconvert import HTMLExporter
@@ -24,8 +27,10 @@ from traitlets.config import Config
 
 from icl_core.records import PROJECT, write_whole
 from icl_report.markup import Chapter, href, picture
+from icl_report.text import LANGUAGES, RUSSIAN
 
-LANGUAGES = ("ru", "en")
+PICTURES = ("image/svg+xml", "image/png")
+ALT = re.compile(r"\s*<!--\s*alt:\s*(.*?)\s*-->", re.S)  # in a caption
 PAGE = Path(__file__).parent / "page"  # its templates, style and script
 LASTING = ("jupytext", "kernelspec", "language_info")  # of a notebook's metadata
 VOLATILE = {"papermill", "execution", "ExecuteTime", "collapsed", "scrolled"}  # of a cell's
@@ -63,23 +68,59 @@ def clean(notebook: NotebookNode) -> NotebookNode:
     return notebook
 
 
-def build_pages(notebooks: list[Path], folder: Path) -> list[Path]:
-    """Writes report.<language>.html for each language, a chapter a notebook, in their order.
+def store(executed: Path, stored: Path) -> None:
+    """Writes the executed notebook, cleaned, beside its .py, as old as that is.
 
-    The first heading is the page's title. Raises ValueError if there is none, if a sentence no
-    longer holds, a formula cannot be set, a figure lacks alt text, a heading its twin or a link its
-    target: no page is touched.
+    JupyterLab refuses a .py whose .ipynb is newer. Raises ValueError, and leaves the file, if the
+    stored notebook was edited by hand and its .py does not have the edit.
     """
-    _refuse_broken(notebooks)
-    sources = {path.stem: clean(nbformat.read(path, as_version=4)) for path in notebooks}
+    source = stored.with_suffix(".py")
+    if stored.exists() and source.exists():
+        there = nbformat.read(stored, as_version=4)
+        if _text(there) not in (there.metadata.get("text"), _text(jupytext.read(source))):
+            raise ValueError(
+                f"{stored} was edited since it was built, and {source.name} was not: to keep the "
+                f"edit, jupytext --sync {stored}; to drop it, remove {stored.name}. Then again"
+            )
+    notebook = clean(nbformat.read(executed, as_version=4))
+    notebook.metadata["text"] = _text(notebook)
+    stored.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(stored, nbformat.writes(notebook) + "\n")
+    if source.exists():
+        time = source.stat().st_mtime_ns
+        os.utime(stored, ns=(time, time))
+
+
+def _text(notebook: NotebookNode) -> str:
+    """The SHA-256 of what a person wrote in the notebook: its cells, without papermill's."""
+    cells = [c for c in notebook.cells if "injected-parameters" not in _tags(c)]
+    text = repr([(cell.cell_type, cell.source, _tags(cell)) for cell in cells])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def build(pages: dict[str, list[Path]], folder: Path) -> list[Path]:
+    """Writes <page>.<language>.html of each page's notebooks, a chapter a notebook, in their order.
+
+    A page's first heading is its title. Raises ValueError if there is none, if a sentence no longer
+    holds, the glossary lacks a word, a formula cannot be set, a figure lacks its caption or alt
+    text, a heading its twin or a link its target: nothing is touched.
+    """
+    _refuse_broken([path for notebooks in pages.values() for path in notebooks])
+    sources = {
+        page: {path.stem: clean(nbformat.read(path, as_version=4)) for path in notebooks}
+        for page, notebooks in pages.items()
+    }
     english = _chapters(sources, "en", {})
-    addresses = {own.name: [heading["address"] for heading in own.headings] for own in english}
-    chapters = {"ru": _chapters(sources, "ru", addresses), "en": english}
-    pages = {folder / f"report.{own}.html": _page(chapters[own], own) for own in LANGUAGES}
+    twins = {own.name: [h["address"] for h in own.headings] for own in chain(*english.values())}
+    written = {}
+    for language, chapters in (("ru", _chapters(sources, "ru", twins)), ("en", english)):
+        titles = {page: _title(page, own, language) for page, own in chapters.items()}
+        for page, own in chapters.items():
+            written[folder / f"{page}.{language}.html"] = _page(page, own, language, titles)
     folder.mkdir(parents=True, exist_ok=True)
-    for path, page in pages.items():
+    for path, page in written.items():
         write_whole(path, page)
-    return list(pages)
+    return list(written)
 
 
 def write_figures(notebooks: list[Path], folder: Path) -> None:
@@ -87,13 +128,13 @@ def write_figures(notebooks: list[Path], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for path in notebooks:
         for output in _outputs(path):
-            svg, about = output.get("data", {}).get("image/svg+xml"), output.get("metadata", {})
-            if svg and "name" in about:
-                write_whole(folder / f"{about['name']}.{about['language']}.svg", svg)
+            if name := output.get("metadata", {}).get("name"):
+                for language, kind in (("ru", RUSSIAN), ("en", "image/svg+xml")):
+                    write_whole(folder / f"{name}.{language}.svg", output.data[kind])
 
 
 class OneLanguage(Preprocessor):
-    """Drops outputs in another language, and captions: a page's figures carry their own.
+    """Keeps what is in the page's language and in none, and gives each figure its caption.
 
     Code cells with nothing shown between them become one.
     """
@@ -101,11 +142,23 @@ class OneLanguage(Preprocessor):
     language = Unicode(help="the page's language").tag(config=True)
 
     def preprocess(self, nb, resources):
-        """Keeps the outputs in the page's language and those in none, and joins code cells."""
-        joined = []
+        """A caption is the markdown cell, or the sentence, that follows its figure."""
+        joined, figure = [], None
         for cell in nb.cells:
+            if "caption" in _tags(cell):
+                _caption(figure, cell.source)
+                figure = None
+                continue
+            shown = []
+            for output in filter(self._stays, cell.get("outputs", [])):
+                if output.get("metadata", {}).get("role") == "caption":
+                    _caption(figure, output.data["text/markdown"])
+                    figure = None
+                else:
+                    shown.append(self._own(output))
+                    figure = output if set(PICTURES) & set(output.get("data", {})) else figure
             if cell.cell_type == "code":
-                cell.outputs = [output for output in cell.outputs if self._stays(output)]
+                cell.outputs = shown
                 if joined and joined[-1].cell_type == "code" and not joined[-1].outputs:
                     cell.source = f"{joined.pop().source}\n\n{cell.source}".strip()
             joined.append(cell)
@@ -113,10 +166,23 @@ class OneLanguage(Preprocessor):
         return nb, resources
 
     def _stays(self, output: NotebookNode) -> bool:
-        metadata = output.get("metadata", {})
-        mine = metadata.get("language", self.language) == self.language
-        shown = output.output_type != "stream" or output.name == "stdout"
-        return mine and shown and metadata.get("role") != "caption"
+        mine = output.get("metadata", {}).get("language", self.language) == self.language
+        return mine and (output.output_type != "stream" or output.name == "stdout")
+
+    def _own(self, output: NotebookNode) -> NotebookNode:
+        """The output with its Russian twin in the English one's place on a Russian page."""
+        twin = output.get("data", {}).pop(RUSSIAN, None)
+        if twin is not None and self.language == "ru":
+            output.data[next(kind for kind in output.data if not kind.endswith("+json"))] = twin
+        return output
+
+
+def _caption(figure: NotebookNode | None, text: str) -> None:
+    """Gives the figure its caption, and the alt text that stands in it as a comment."""
+    if figure is None:
+        raise ValueError(f"a caption follows no figure: {text[:80]} …")
+    alt = ALT.search(text)
+    figure.metadata.update(caption=ALT.sub("", text), alt=alt[1] if alt else "")
 
 
 class ChapterExporter(HTMLExporter):
@@ -143,8 +209,8 @@ class ChapterExporter(HTMLExporter):
         """The template's filter for a figure: its picture, number, alt text and caption."""
         if not output.metadata.get("alt"):
             raise ValueError(
-                f"{self.chapter.name}: a figure has no alt text in {self.chapter.language}; "
-                "say it in the output's metadata, as report.figure(…) does"
+                f"{self.chapter.name}: the figure {output.metadata.get('name')!r} has no alt text "
+                f"in {self.chapter.language}; end its caption with <!-- alt: … -->"
             )
         number = next(self.chapter.figures)
         return {**output.metadata, "number": number, **picture(output.data[kind], kind)}
@@ -160,16 +226,21 @@ def _outputs(notebook: Path) -> list[NotebookNode]:
 
 
 def _refuse_broken(notebooks: list[Path]) -> None:
-    """Raises ValueError, naming them, if there are sentences whose condition does not hold."""
-    wanted = {"language": "en", "role": "broken"}
-    broken = [
-        f"{path.stem}: {output.data['text/markdown'].partition(':** ')[2][:80]} …"
-        for path in notebooks
-        for output in _outputs(path)
-        if output.get("metadata") == wanted
-    ]
-    if broken:
-        raise ValueError("\n  ".join(["sentences that no longer hold:", *broken]))
+    """Raises ValueError, naming them, for sentences that no longer hold and words without Russian.
+
+    A sentence is named in English, once.
+    """
+    broken, missing = [], []
+    for path in notebooks:
+        for output in _outputs(path):
+            about = output.get("metadata", {})
+            missing += [f"{path.stem}: {words!r}" for words in about.get("missing", [])]
+            if about == {"language": "en", "role": "broken"}:
+                said = output.data["text/markdown"].partition(":** ")[2]
+                broken.append(f"{path.stem}: {said[:80]} …")
+    told = [("sentences that no longer hold:", broken), ("glossary.yaml lacks:", missing)]
+    if faults := [line for title, own in told if own for line in (title, *own)]:
+        raise ValueError("\n  ".join(faults))
 
 
 def _clean_outputs(cell: NotebookNode, executed: int) -> None:
@@ -193,38 +264,49 @@ def _clean_text(text: str | list[str]) -> str | list[str]:
 
 
 def _chapters(
-    sources: dict[str, NotebookNode], language: str, addresses: dict[str, list[str]]
-) -> list[Chapter]:
-    tables, figures, chapters = count(1), count(1), []
-    for name, notebook in sources.items():
-        chapter = Chapter(name, language, frozenset(sources), addresses.get(name), tables, figures)
-        chapter.body, _ = ChapterExporter(chapter).from_notebook_node(notebook)
-        chapters.append(chapter)
-    known = set(sources) | {own["address"] for chapter in chapters for own in chapter.headings}
+    sources: dict[str, dict[str, NotebookNode]], language: str, twins: dict[str, list[str]]
+) -> dict[str, list[Chapter]]:
+    """Page -> its chapters, rendered; a link may lead to any page's."""
+    files = {
+        name: f"{page}.{language}.html" for page, notebooks in sources.items() for name in notebooks
+    }
+    pages = {}
+    for page, notebooks in sources.items():
+        tables, figures, pages[page] = count(1), count(1), []
+        for name, notebook in notebooks.items():
+            chapter = Chapter(name, language, files, twins.get(name), tables, figures)
+            chapter.body, _ = ChapterExporter(chapter).from_notebook_node(notebook)
+            pages[page].append(chapter)
+    chapters = list(chain(*pages.values()))
+    known = set(files) | {own["address"] for chapter in chapters for own in chapter.headings}
     for chapter in chapters:
         if lost := set(chapter.links) - known:
             raise ValueError(
                 f"{chapter.name} links to {chapter.links[min(lost)]}, which is no section of the "
                 f"report; it has {', '.join(sorted(known))}"
             )
-    return chapters
+    return pages
 
 
-def _page(chapters: list[Chapter], language: str) -> str:
+def _title(page: str, chapters: list[Chapter], language: str) -> str:
     headings = [heading for chapter in chapters for heading in chapter.headings]
     if not headings:
-        raise ValueError(f"the notebooks have no heading in {language} to be the page's title")
-    title = headings[0]["words"]
-    running = "".join(c if c.isalnum() or c == " " else f"\\{ord(c):x} " for c in title)
-    style = _file("style.css") + _file("attention.css")
+        raise ValueError(f"{page}: the notebooks have no heading in {language} to be its title")
+    return headings[0]["words"]
+
+
+def _page(page: str, chapters: list[Chapter], language: str, titles: dict[str, str]) -> str:
+    running = "".join(c if c.isalnum() or c == " " else f"\\{ord(c):x} " for c in titles[page])
+    style = _file("style.css") + _file("model.css")
     style += f'@page {{ @top-center {{ content: "{running}"; }} }}\n'
-    script = _file("script.js") + _file("attention.js")
+    script = _file("script.js") + _file("model.js")
     environment = Environment(loader=FileSystemLoader(PAGE), autoescape=True, trim_blocks=True)
     environment.filters["href"] = href
-    return environment.get_template("report.html.j2").render(
+    return environment.get_template("page.html.j2").render(
+        page=page,
         chapters=chapters,
         language=language,
-        title=title,
+        titles=titles,
         style=style,
         script=script,
         allowed={"style": _allowed(style), "script": _allowed(script)},
@@ -245,20 +327,21 @@ def main() -> None:
     """Stores executed notebooks cleaned, and builds pages from stored ones."""
     parser = argparse.ArgumentParser(prog="python -m icl_report.pages", description=main.__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    store = commands.add_parser("clean", help="store an executed notebook without what varies")
-    store.add_argument("executed", type=Path)
-    store.add_argument("stored", type=Path)
-    build = commands.add_parser("build", help="write out/report/*.html and out/figures/*.svg")
-    build.add_argument("out", type=Path)
-    build.add_argument("notebooks", nargs="+", type=Path, help="executed notebooks, in order")
+    storing = commands.add_parser("store", help="store an executed notebook without what varies")
+    storing.add_argument("executed", type=Path)
+    storing.add_argument("stored", type=Path)
+    made = commands.add_parser("build", help="write out/report/*.html and out/figures/*.svg")
+    made.add_argument("out", type=Path)
+    made.add_argument("pages", nargs="+", help="page=notebook: executed notebooks, in order")
     arguments = parser.parse_args()
-    if arguments.command == "clean":
-        notebook = nbformat.read(arguments.executed, as_version=4)
-        arguments.stored.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(arguments.stored, nbformat.writes(clean(notebook)) + "\n")
+    if arguments.command == "store":
+        store(arguments.executed, arguments.stored)
     else:
-        build_pages(arguments.notebooks, arguments.out / "report")
-        write_figures(arguments.notebooks, arguments.out / "figures")
+        pages: dict[str, list[Path]] = {}
+        for page, _, path in (own.partition("=") for own in arguments.pages):
+            pages.setdefault(page, []).append(Path(path))
+        build(pages, arguments.out / "report")
+        write_figures([*chain(*pages.values())], arguments.out / "figures")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,16 @@
 # # Six variants: the author’s experiment, to the last digit
 
 # %% [markdown] tags=["ru"]
+# **Его опыт повторяется число в число.** Значит, модели у нас — те самые, и можно смотреть, что у них внутри. То, что
+# он назвал переобучением, — списывание ответа из соседнего токена. Высота ящиков на его первом рисунке — разброс
+# масштаба $x$, а цвета двух $b$ в легенде перепутаны: итерации помогают.
+
+# %% [markdown] tags=["en"]
+# **His experiment comes out again, number by number.** So the models we hold are his, and one can look inside them. What
+# he called overfitting is copying the answer from the neighbouring token. The height of the boxes in his first figure is
+# the spread of the scale of $x$, and the colours of the two $b$ in its legend are exchanged: iterations help.
+
+# %% [markdown] tags=["ru"]
 # ## Вопрос
 #
 # Трансформер читает промпт: $n$ примеров $(x_i, y_i)$, где $y_i = w^\top x_i$, и запрос $x_q$. Вектор $w$ в
@@ -91,16 +101,14 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 
-from icl_core import records, sampler, training
+from icl_core import records, training
 from icl_core.config import Config
 from icl_core.encodings import MASKS
 from icl_core.initial import initial_model
-from icl_report import drawing, report
-from icl_report.attention_figure import explorer
+from icl_report import drawing, text
 from icl_report.execute import refuse_unknown
 
-logging.basicConfig(format="%(asctime)s %(message)s")
-logging.getLogger("icl_core.training").setLevel("INFO")
+drawing.use_theme()
 
 # %% tags=["parameters"]
 b: int = 1  # loop iterations / число итераций цикла
@@ -113,9 +121,8 @@ out: str = "."  # folder of data/, from the project's root / папка, где 
 # %%
 refuse_unknown(In, ["b", "seed", "setup", "steps", "device", "out"])
 variants = ["none", "CM", "SPE", "LPE", "SPE + CM", "LPE + CM"]
-given = {"setup": setup, "b": b, "seed": seed, "device": device} | (
-    {"steps": steps} if steps else {}
-)
+given = {"setup": setup, "b": b, "seed": seed, "device": device}
+given |= {"steps": steps} if steps else {}
 configs = [Config(variant=variant, **given) for variant in variants]
 config = configs[0]
 
@@ -158,73 +165,50 @@ config = configs[0]
 # has 0.02. All of this we take as it is.
 
 # %%
-shown = {
-    "d": ("размерность d", "dimension d"),
-    "n_examples": ("примеров в промпте n", "examples in a prompt n"),
-    "n_layers": ("слоёв", "layers"),
-    "n_heads": ("голов внимания", "attention heads"),
-    "width": ("скрытая размерность", "hidden dimension"),
-    "mlp_width": ("ширина MLP", "width of the MLP"),
-    "batch_size": ("промптов в батче", "prompts in a batch"),
-    "lr": ("скорость обучения в Adam", "Adam’s learning rate"),
-    "steps": ("шагов", "steps"),
-}
-rows = [({"ru": ru, "en": en}, getattr(config, name)) for name, (ru, en) in shown.items()]
-table = pd.DataFrame(rows, columns=["what", "value"])
-report.table(
-    table, ru={"what": "параметр", "value": "значение"}, en={"what": "parameter", "value": "value"}
-)
-
-# %%
 models = {own.variant: initial_model(own)[0] for own in configs}
 counts = {name: sum(p.numel() for p in own.parameters()) for name, own in models.items()}
-report.say(
-    ru="Параметров у модели без кодирования и с SPE {plain}, с LPE {learned}: прибавка {added} %, как и "
-    "говорит автор.",
-    en="The model without an encoding or with SPE has {plain} parameters, with LPE {learned}: {added}% more, as "
-    "the author says.",
-    holds=setup != "source" or round(100 * (counts["LPE"] / counts["none"] - 1)) == 8,
+text.say(
+    ru="Примеров в промпте {n_examples}, размерность $x$ {d}. Слоёв {n_layers}, голов внимания {n_heads}, скрытая размерность "
+    "{width}, в MLP {mlp_width}. Adam, {steps} шагов по {batch_size} промпта, скорость обучения {lr}.",
+    en="A prompt has {n_examples} examples, $x$ has dimension {d}. There are {n_layers} layers with {n_heads} attention heads, "
+    "hidden dimension {width}, {mlp_width} in the MLP. Adam, {steps} steps of {batch_size} prompts, learning rate {lr}.",
+    **config.model_dump(),
+)
+
+# %%
+added = 100 * (counts["LPE"] / counts["none"] - 1)
+text.say(
+    ru="У модели без кодирования и с SPE {plain} параметров, с LPE {learned}: на {added} % больше, как автор и говорит.",
+    en="Without an encoding or with SPE the model has {plain} parameters, with LPE {learned}: {added}% more, as the author "
+    "says.",
+    holds=setup != "source" or round(added) == 8,
     plain=counts["SPE"],
     learned=counts["LPE"],
-    added=100 * (counts["LPE"] / counts["none"] - 1),
+    added=round(added, 1),
 )
 
-
 # %%
-def draw_encodings_and_masks(t):
-    figure, axes = plt.subplots(1, 4, figsize=(12, 3.2), width_ratios=[3, 3, 2, 2])
-    zeros = models["SPE"].read_in.weight.new_zeros(1, config.n_tokens, config.width)
-    for ax, name in zip(axes, ("SPE", "LPE")):
-        image = ax.imshow(
-            models[name].encoding(zeros)[0].detach().cpu(), aspect="auto", cmap="RdBu_r"
-        )
-        figure.colorbar(image, ax=ax, shrink=0.8)
-        ax.set(title=name, xlabel=t("координата", "coordinate"), ylabel=t("токен", "token"))
-    for ax, mask, title in zip(
-        axes[2:], ("CM", ""), (t("каузальная маска", "causal mask"), t("без маски", "no mask"))
-    ):
-        ax.imshow(MASKS[mask](9).exp(), cmap="Greys", vmin=0, vmax=1.6)
-        ax.set(
-            title=title, xlabel=t("смотрит на токен", "looks at token"), ylabel=t("токен", "token")
-        )
-    return figure
+figure, axes = plt.subplots(1, 4, figsize=(12, 3.2), width_ratios=[3, 3, 2, 2])
+zeros = models["SPE"].read_in.weight.new_zeros(1, config.n_tokens, config.width)
+for ax, name in zip(axes, ("SPE", "LPE")):
+    rows = models[name].encoding(zeros)[0].detach().cpu()
+    shown = ax.imshow(rows, aspect="auto", cmap="RdBu_r", interpolation="none")
+    figure.colorbar(shown, ax=ax, shrink=0.8)
+    ax.set(title=name, xlabel="coordinate", ylabel="token")
+for ax, mask, title in zip(axes[2:], ("CM", ""), ("causal mask", "no mask")):
+    ax.imshow(MASKS[mask](9).exp(), cmap="Greys", vmin=0, vmax=1.6, interpolation="none")
+    ax.set(title=title, xlabel="looks at token", ylabel="token")
+text.figure("encodings_and_masks", figure)
 
+# %% [markdown] tags=["ru", "caption"]
+# Что прибавляется к токенам и кто кого видит. Слева строки двух кодирований до обучения, справа маски для первых девяти
+# токенов: серая клетка — токен строки видит токен столбца.
+# <!-- alt: Таблицы двух кодирований до обучения, каузальная маска и её отсутствие -->
 
-# %%
-report.figure(
-    "encodings_and_masks",
-    draw_encodings_and_masks,
-    ru={
-        "alt": "Таблицы двух кодирований до обучения, каузальная маска и её отсутствие",
-        "caption": "Что прибавляется к токенам и кто кого видит. Слева строки двух кодирований до обучения, справа "
-        "маски для первых девяти токенов: серая клетка — токен строки видит токен столбца.",
-    },
-    en={
-        "alt": "The tables of the two encodings before training, the causal mask and no mask",
-        "caption": "What is added to the tokens, and who sees whom. On the left the rows of the two encodings before "
-        "training, on the right the masks of the first nine tokens: grey where the row’s token sees the column’s.",
-    },
-)
+# %% [markdown] tags=["en", "caption"]
+# What is added to the tokens, and who sees whom. On the left the rows of the two encodings before training, on the right
+# the masks of the first nine tokens: grey where the row’s token sees the column’s.
+# <!-- alt: The tables of the two encodings before training, the causal mask and no mask -->
 
 # %% [markdown] tags=["ru"]
 # ## Запуск
@@ -241,7 +225,7 @@ report.figure(
 # %%
 minutes = [training.minutes_ahead(own, out) for own in configs]
 if any(minutes):
-    report.say(
+    text.say(
         ru="Вариантов, которых ещё нет: {missing} из {all}. Их обучение займёт на этой машине примерно {minutes} мин.",
         en="Variants that are not there yet: {missing} of {all}. Training them here will take about {minutes} minutes.",
         missing=sum(time > 0 for time in minutes),
@@ -250,6 +234,8 @@ if any(minutes):
     )
 
 # %%
+logging.basicConfig(format="%(asctime)s %(message)s")
+logging.getLogger("icl_core.training").setLevel("INFO")
 own_runs = [training.run(own, out) for own in configs]
 
 # %% [markdown] tags=["ru"]
@@ -263,171 +249,149 @@ own_runs = [training.run(own, out) for own in configs]
 # %%
 curves = records.tidy(own_runs, "curves.csv")
 full = records.tidy(own_runs, "errors.csv").query("k == @config.n_examples")
-ended = (
-    pd.DataFrame(
-        {
-            "loss": curves.groupby("variant").training_loss.last(),
-            "error": full[full.loops == b].set_index("variant").error,
-            "mean": full.groupby("variant").error.mean(),
-        }
-    )
-    .loc[variants]
-    .reset_index()
-)
-report.table(
-    ended,
-    ru={
-        "variant": "вариант",
-        "loss": "на обучении",
-        "error": "на запросе",
-        "mean": "среднее по итерациям",
-    },
-    en={
-        "variant": "variant",
-        "loss": "training loss",
-        "error": "target error",
-        "mean": "mean over iterations",
-    },
-    digits=2,
-)
-
+ended = {
+    "training loss": curves.groupby("variant").training_loss.last(),
+    "target error": full[full.loops == b].set_index("variant").error,
+    "mean over iterations": full.groupby("variant").error.mean(),
+}
+text.table(pd.DataFrame(ended).loc[variants].reset_index(names="variant"), digits=2)
 
 # %%
-def draw_curves(t):
-    figure, axes = plt.subplots(1, 2, figsize=(12, 4.4), sharey=True)
-    titles = (t("ошибка на обучении", "training loss"), t("ошибка на запросе", "target error"))
-    for ax, column, title in zip(axes, ("training_loss", "target_error"), titles):
-        for variant, own in curves.groupby("variant", sort=False):
-            ax.plot(own.step, own[column], label=variant, **drawing.style(variant))
-        ax.set(title=title, xlabel=t("шаг", "step"), yscale="log")
-        drawing.name_lines(ax)
-    axes[0].set_ylabel(t("квадрат ошибки / d", "squared error / d"))
-    return figure
-
+figure, axes = plt.subplots(1, 2, figsize=(12, 4.4), sharey=True)
+for ax, column in zip(axes, ("training_loss", "target_error")):
+    for variant, own in curves.groupby("variant", sort=False):
+        ax.plot(own.step, own[column], label=variant, **drawing.style(variant))
+    ax.set(title=column.replace("_", " "), xlabel="step", yscale="log")
+    drawing.name_lines(ax)
+axes[0].set_ylabel("squared error / d")
+text.figure("close_up", figure)
 
 # %%
-report.figure(
-    "close_up",
-    draw_curves,
-    ru={
-        "alt": "Ошибка на обучении и на запросе по шагам, шесть вариантов одного запуска",
-        "caption": f"Малая ошибка на обучении ещё не значит, что модель ответит на запрос. "
-        f"b = {b}, зерно {seed}; слева среднее по {config.log_every} шагам, справа {config.curve_prompts} новых промптов.",
-    },
-    en={
-        "alt": "Training loss and target error by step, six variants of one run",
-        "caption": f"A low training loss does not mean that the model can answer the query. b = {b}, "
-        f"seed {seed}; on the left means over {config.log_every} steps, on the right {config.curve_prompts} new prompts.",
-    },
+text.say(
+    role="caption",
+    ru="Ошибка на обучении и на запросе по шагам при b = {b} и зерне {seed}: малая первая ещё не значит, что мала вторая. "
+    "Слева среднее по {log_every} шагам, справа {curve_prompts} новых промптов. "
+    "<!-- alt: Ошибка на обучении и на запросе по шагам, шесть вариантов одного запуска -->",
+    en="Training loss and target error by step at b = {b} and seed {seed}: that the first is low does not yet mean that the "
+    "second is. On the left means over {log_every} steps, on the right {curve_prompts} new prompts. "
+    "<!-- alt: Training loss and target error by step, six variants of one run -->",
+    **config.model_dump(),
 )
 
 # %% [markdown] tags=["ru"]
 # ## До последней цифры
 #
 # Его числа опубликованы: ошибка на обучении на 16 шагах, шесть проверок по ходу обучения и десять тестов каждого из
-# 36 запусков. Строка таблицы — один запуск: наибольшее относительное отличие нашего числа от его числа.
+# 36 запусков. Мы сравниваем с ними свои.
 
 # %% [markdown] tags=["en"]
 # ## To the last digit
 #
 # His numbers are published: the training loss at 16 steps, six checks during training and ten tests of each of the 36
-# runs. A row of the table is one run: the largest relative difference of our number from his.
+# runs. We compare ours with them.
 
 # %%
-PUBLISHED = records.PROJECT / "data" / "source" / "published"
-his_runs, his_tests = (pd.read_csv(PUBLISHED / name) for name in ("runs.csv", "tests.csv"))
+published = records.PROJECT / "data" / "source" / "published"
+his_runs, his_tests = (pd.read_csv(published / name) for name in ("runs.csv", "tests.csv"))
 his_runs = his_runs.set_index(["variant", "b", "seed"])
-PUBLISHED_STEPS = [
-    int(name[5:]) for name in his_runs if name.startswith("loss_") and name[5:].isdigit()
-]
+his_losses = his_runs.filter(regex=r"^loss_\d+$").rename(columns=lambda name: int(name[5:]))
 recorded = records.recorded_runs(out, configs)
 repeated = [run for run in recorded if run.config.setup == "source" and run.key in his_runs.index]
 
 
 # %%
-def difference(ours, his):
-    """The largest relative difference."""
-    return float(np.max(np.abs(np.asarray(ours, float) / np.asarray(his, float) - 1)))
+def relative(ours, his):
+    """How far our numbers are from his, in parts of his."""
+    return np.abs(np.asarray(ours, float) / np.asarray(his, float) - 1)
 
 
-def agreement(run):
-    """One run beside his: losses at the published steps, checks, tests, the step where they part."""
-    variant, b, seed = run.key
-    his, loss = his_runs.loc[run.key], run.tensors("losses.safetensors")["loss"].double().numpy()
-    apart = {step: difference(loss[step - 1], his[f"loss_{step}"]) for step in PUBLISHED_STEPS}
-    checks, tests = run.table("checks.csv"), run.table("tests.csv")
-    return {
-        **{"variant": variant, "b": b, "seed": seed},
-        "losses": max(apart.values()),
-        "checks": difference(checks.error, [his[f"eval_{step}"] for step in checks.step]),
-        "tests": difference(tests.error, his_tests.query("seed == @seed")[f"{variant}, b = {b}"]),
-        "apart": min((step for step in apart if apart[step] > 1e-3), default=np.nan),
-        "end": loss[-100:].mean(),
-        "his_end": his.loss_last_100,
-    }
+def losses_apart(run):
+    """Published step -> the relative difference of the training loss."""
+    loss = run.tensors("losses.safetensors")["loss"].double().numpy()
+    his = his_losses.loc[run.key]
+    return pd.Series(relative(loss[his.index - 1], his), index=his.index)
 
 
 # %%
-agreements = pd.DataFrame([agreement(run) for run in repeated])
+def agreement(run):
+    """One run beside his: losses, checks, tests, and both ends."""
+    checks, tests, loss = run.table("checks.csv"), run.table("tests.csv"), losses_apart(run)
+    his, (variant, b, seed) = his_runs.loc[run.key], run.key
+    his_own = his_tests[his_tests.seed == seed][f"{variant}, b = {b}"]
+    end = run.tensors("losses.safetensors")["loss"][-100:].double().mean()
+    his_checks = his[[f"eval_{step}" for step in checks.step]]
+    apart = [relative(checks.error, his_checks).max(), relative(tests.error, his_own).max()]
+    parted = loss.index[loss > 1e-3].min()
+    return [*run.key, loss.max(), *apart, parted, float(end), his.loss_last_100]
+
+
+# %%
+columns = ["variant", "b", "seed", "16 losses", "6 checks", "10 tests"]
+columns += ["part at step", "our end", "his end"]
+agreements = pd.DataFrame([agreement(run) for run in repeated], columns=columns)
 if len(agreements):
-    report.table(
-        agreements,
-        ru={
-            "variant": "вариант",
-            "b": "b",
-            "seed": "зерно",
-            "losses": "16 шагов",
-            "checks": "6 проверок",
-            "tests": "10 тестов",
-            "apart": "расходятся с шага",
-            "end": "в конце у нас",
-            "his_end": "у него",
-        },
-        en={
-            "variant": "variant",
-            "b": "b",
-            "seed": "seed",
-            "losses": "16 steps",
-            "checks": "6 checks",
-            "tests": "10 tests",
-            "apart": "part at step",
-            "end": "our end",
-            "his_end": "his end",
-        },
-        digits=2,
+    text.table(agreements.astype({"seed": str}), digits=2)
+
+# %% [markdown] tags=["ru"]
+# Строка таблицы — один запуск: наибольшее относительное отличие нашего числа от его числа, шаг, с которого ошибки на
+# обучении расходятся больше чем на одну тысячную, и средняя ошибка на последних ста шагах у нас и у него.
+
+# %% [markdown] tags=["en"]
+# A row of the table is one run: the largest relative difference of our number from his, the step from which the training
+# losses are more than one part in a thousand apart, and the mean loss over the last hundred steps, ours and his.
+
+# %%
+if len(agreements):
+    figure, ax = plt.subplots(figsize=(8, 4.2))
+    for run in repeated:
+        apart = losses_apart(run).clip(lower=1e-8)
+        ax.plot(apart.index, apart, alpha=0.7, **drawing.style(run.config.variant))
+    ax.axhline(1e-3, color="grey", linewidth=0.8)
+    ax.annotate("one part in a thousand", (1.2, 1.3e-3), fontsize="small", color="grey")
+    ax.set(xscale="log", yscale="log", xlabel="step", ylabel="relative difference from his loss")
+    text.figure("agreement", figure)
+
+# %%
+if len(agreements):
+    exact = agreements[["16 losses", "6 checks"]].max(axis=1) < 1e-3
+    text.say(
+        role="caption",
+        ru="Насколько наша ошибка на обучении отличается от его опубликованной, на каждом из 16 опубликованных шагов. Линия — "
+        "запуск, их {n}; выше одной тысячной уходят {apart}. "
+        "<!-- alt: Относительное отличие ошибок на обучении от опубликованных по шагам, по линии на запуск -->",
+        en="How far our training loss is from his published one, at each of the 16 published steps. A line is a run, {n} of "
+        "them; {apart} rise above one part in a thousand. "
+        "<!-- alt: Relative difference of the training losses from the published ones by step, a line a run -->",
+        n=len(agreements),
+        apart=int((~exact).sum()),
     )
 
 # %%
 if len(agreements):
-    exact = agreements[["losses", "checks"]].max(axis=1) < 1e-3
-    report.say(
-        ru="Повторено запусков: {n} из 36. У {exact} из них ошибки на обучении и проверки отличаются от опубликованных "
-        "меньше чем на одну тысячную, в худшем из этих запусков на {worst}. Тесты отличаются сильнее, на величину до "
-        "{tests}: там, где разброс x мал, мала и сама ошибка.",
-        en="Runs repeated: {n} of 36. In {exact} of them training losses and checks differ from the published ones by "
-        "less than one part in a thousand, in the worst of these by {worst}. Tests differ more, by up to {tests}: where "
-        "the spread of x is small, so is the error itself.",
+    text.say(
+        ru="Повторено запусков: {n} из 36. В {exact} из них и ошибки на обучении, и проверки отличаются от опубликованных "
+        "не больше чем на {worst}. Тесты отличаются сильнее, до {tests}: где разброс $x$ мал, мала и сама ошибка.",
+        en="Runs repeated: {n} of 36. In {exact} of them both training losses and checks differ from the published ones by "
+        "no more than {worst}. Tests differ more, by up to {tests}: where the spread of $x$ is small, so is the error.",
         n=len(agreements),
         exact=int(exact.sum()),
-        worst=agreements[exact][["losses", "checks"]].max(axis=None),
-        tests=agreements[exact].tests.max(),
+        worst=float(f"{agreements[exact][['16 losses', '6 checks']].max(axis=None):.1e}"),
+        tests=float(f"{agreements[exact]['10 tests'].max():.1e}"),
     )
 
 # %%
 if len(agreements) and not exact.all():
     parted = agreements[~exact]
-    end = 100 * float((parted.end / parted.his_end - 1).abs().max())
-    report.say(
-        ru="Остальные ({n}) расходятся с его запусками поздно, не раньше шага {step}: ошибки округления растут, как в "
-        "любой нелинейной системе. Кончаются они там же: ошибка на обучении на последних ста шагах отличается не больше "
-        "чем на {end} %.",
+    end = 100 * float((parted["our end"] / parted["his end"] - 1).abs().max())
+    text.say(
+        ru="Остальные ({n}) расходятся с его запусками поздно, не раньше шага {step}: ошибки округления растут, как в любой "
+        "нелинейной системе. Кончаются они там же: последние сто шагов отличаются в среднем не больше чем на {end} %.",
         en="The others ({n}) part from his runs late, not before step {step}: rounding errors grow, as in any nonlinear "
-        "system. They end in the same place: the training loss over the last hundred steps differs by no more than "
-        "{end}%.",
-        holds=bool(parted.apart.min() >= 3000 and end < 5),
+        "system. They end in the same place: the means of the last hundred steps differ by no more than {end}%.",
+        holds=bool(parted["part at step"].min() >= 3000 and end < 5),
         n=len(parted),
-        step=parted.apart.min(),
-        end=end,
+        step=parted["part at step"].min(),
+        end=round(end, 1),
     )
 
 # %% [markdown] tags=["ru"]
@@ -449,34 +413,27 @@ his = his_tests.melt(["seed", "launch", "std"], columns, "column", "error")
 his[["variant", "b"]] = his.column.str.split(", b = ", expand=True)
 his["b"] = his.b.astype(int)
 
-
-def draw_performance(t):
+# %%
+if repeated:
     figure, axes = plt.subplots(1, 2, figsize=(12, 4.4), sharey=True)
-    titles = (t("его тесты", "his tests"), t("наши тесты его моделей", "our tests of his models"))
-    for ax, tests, title in zip(axes, (his, ours), titles):
-        look = {"palette": {1: "C0", 5: "C1"}, "hue_order": [1, 5], "dodge": True, "gap": 0.1}
-        sns.boxplot(tests, x="variant", y="error", hue="b", order=variants, ax=ax, **look)
-        ax.set(title=title, xlabel="", ylabel=t("ошибка на запросе / d", "target error / d"))
+    look = {"palette": {1: "C0", 5: "C1"}, "hue_order": [1, 5], "gap": 0.1, "order": variants}
+    for ax, tests, title in zip(axes, (his, ours), ("his tests", "our tests of his models")):
+        sns.boxplot(tests, x="variant", y="error", hue="b", ax=ax, **look)
+        ax.set(title=title, xlabel="", ylabel="target error")
         ax.legend(title="b")
-    return figure
-
+    text.figure("performance", figure)
 
 # %%
 if repeated:
-    report.figure(
-        "performance",
-        draw_performance,
-        ru={
-            "alt": "Ящики ошибок на запросе в тестах: шесть вариантов, b = 1 и 5, опубликованные и наши",
-            "caption": "Тот же рисунок дважды: слева его опубликованные тесты, справа наши тесты повторённых запусков. "
-            "В ящике по 10 тестов на каждый запуск. В легенде его рисунка цвета двух b перепутаны; здесь они на местах.",
-        },
-        en={
-            "alt": "Boxes of the target error in the tests: six variants, b = 1 and 5, published and ours",
-            "caption": "The same figure twice: on the left his published tests, on the right our tests of the repeated "
-            "runs. A box holds 10 tests for each run. The legend of his figure has the colours of the two b exchanged; here they "
-            "are put right.",
-        },
+    text.say(
+        role="caption",
+        ru="Тот же рисунок дважды: слева его опубликованные тесты, справа наши тесты повторённых запусков ({n} из 36). В "
+        "ящике по 10 тестов на запуск. В легенде его рисунка цвета двух b перепутаны; здесь они на своих местах. "
+        "<!-- alt: Ящики ошибок на запросе в тестах: шесть вариантов, b = 1 и 5, опубликованные и наши -->",
+        en="The same figure twice: on the left his published tests, on the right our tests of the repeated runs ({n} of 36). "
+        "A box holds 10 tests a run. The legend of his figure has the colours of the two b exchanged; here they are right. "
+        "<!-- alt: Boxes of the target error in the tests: six variants, b = 1 and 5, published and ours -->",
+        n=len(repeated),
     )
 
 # %% [markdown] tags=["ru"]
@@ -487,79 +444,45 @@ if repeated:
 # The height of a box is mostly the spread of the scale of $x$. Divide the error by the variance of $x$ and it is
 # gone: the model with neither encoding nor mask is near one in all tests, which is to say that it knows nothing.
 
+# %%
+wide = his[his["std"] > 0.3].assign(divided=lambda own: own.error / own["std"] ** 2)
+figure, axes = plt.subplots(1, 2, figsize=(12, 4.4), sharey=True)
+for ax, k in zip(axes, (1, 5)):
+    for variant, own in wide[wide.b == k].groupby("variant"):
+        colour, dash = drawing.style(variant).values()
+        filled = colour if dash == "-" else "white"
+        ax.plot(own["std"], own.divided, "o", ms=4, color=colour, mfc=filled, label=variant)
+    ax.set(title=f"b = {k}", xlabel="standard deviation of x", yscale="log")
+axes[0].set_ylabel("target error / variance of x")
+axes[1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
+text.figure("divided", figure)
 
 # %%
-def draw_divided(t):
-    figure, axes = plt.subplots(1, 2, figsize=(12, 4.4), sharey=True)
-    for ax, k in zip(axes, (1, 5)):
-        for variant in variants:
-            own = his[(his.variant == variant) & (his.b == k) & (his["std"] > 0.3)].sort_values(
-                "std"
-            )
-            look = drawing.style(variant)
-            ax.plot(
-                own["std"],
-                own.error / own["std"] ** 2,
-                "o",
-                ms=4,
-                color=look["color"],
-                mfc=look["color"] if look["linestyle"] == "-" else "white",
-                label=variant,
-            )
-        ax.set(
-            title=f"b = {k}",
-            xlabel=t("стандартное отклонение x", "standard deviation of x"),
-            yscale="log",
-        )
-    axes[0].set_ylabel(
-        t("ошибка на запросе / (d · дисперсия x)", "target error / (d · variance of x)")
-    )
-    axes[1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
-    return figure
-
-
-# %%
-report.figure(
-    "divided",
-    draw_divided,
-    ru={
-        "alt": "Опубликованные тесты: ошибка на запросе, делённая на дисперсию x, против стандартного отклонения x",
-        "caption": "Когда масштаб поделён, видно, чему модели научились: с маской и при b = 5 ошибка меньше. Точка — "
-        "один из его опубликованных тестов, закрашена при маске. Тесты, где стандартное отклонение x меньше 0,3, "
-        "опущены: там ничтожная ошибка в сотни раз больше самого ответа.",
-    },
-    en={
-        "alt": "Published tests: the target error divided by the variance of x against the standard deviation of x",
-        "caption": "With the scale divided out one sees what the models have learned: the error is lower with the mask, "
-        "and at b = 5. A dot is one of his published tests, filled where there is a mask. Tests with x’s standard "
-        "deviation below 0.3 are left out: there a negligible error is hundreds of times the answer itself.",
-    },
+middle = wide.groupby(["variant", "b"]).divided.median().unstack()
+masked = middle.loc[["CM", "SPE + CM", "LPE + CM"]]
+text.say(
+    role="caption",
+    ru="С маской и при b = 5 ошибка меньше: это видно, когда масштаб поделён. Точка — один из его опубликованных тестов, "
+    "закрашена при маске. Тесты, где стандартное отклонение x меньше 0,3, опущены: там всякий ответ близок к нулю. "
+    "<!-- alt: Опубликованные тесты: ошибка на запросе, делённая на дисперсию x, против стандартного отклонения x -->",
+    en="With the mask and at b = 5 the error is lower: one sees it with the scale divided out. A dot is one of his published "
+    "tests, filled where there is a mask. Tests with x’s standard deviation below 0.3 are left out: any answer is near zero. "
+    "<!-- alt: Published tests: the target error divided by the variance of x against the standard deviation of x -->",
+    holds=bool((masked[5] < masked[1]).all() and (masked < middle.loc["none"]).all(axis=None)),
 )
 
 # %%
-wide = his[his["std"] > 0.3]
-divided = wide.error / wide["std"] ** 2
-nothing = divided[wide.variant == "none"]
-by_b = wide.assign(divided=divided).groupby(["variant", "b"]).divided.median().unstack()
-report.say(
-    ru="В его тестах у none отношение лежит между {low} и {high}. Больше итераций помогает всем трём вариантам с "
-    "маской: медиана отношения у CM падает с {cm_1} до {cm_5}, у SPE + CM с {spe_1} до {spe_5}, у LPE + CM с {lpe_1} "
-    "до {lpe_5}.",
-    en="In his tests the ratio of “none” lies between {low} and {high}. More iterations help all three variants with "
-    "a mask: the median ratio falls from {cm_1} to {cm_5} for CM, from {spe_1} to {spe_5} for SPE + CM, and from "
-    "{lpe_1} to {lpe_5} for LPE + CM.",
-    holds=bool(
-        (by_b[5] < by_b[1])[["CM", "SPE + CM", "LPE + CM"]].all()
-        and nothing.min() > 0.8
-        and nothing.max() < 1.1
-    ),
-    low=nothing.min(),
-    high=nothing.max(),
-    **{
-        f"{name}_{k}": by_b.loc[variant, k]
-        for name, variant in (("cm", "CM"), ("spe", "SPE + CM"), ("lpe", "LPE + CM"))
-        for k in (1, 5)
-    },
+nothing = wide[wide.variant == "none"].divided
+text.say(
+    ru="Без кодирования и без маски отношение лежит между {low} и {high}: такая модель не знает ничего. Итерации помогают "
+    "всем трём вариантам с маской: медиана отношения у CM падает с {cm1} до {cm5}, у SPE + CM с {spe1} до {spe5}, у LPE + CM с "
+    "{lpe1} до {lpe5}.",
+    en="With neither encoding nor mask the ratio lies between {low} and {high}: such a model knows nothing. Iterations help all "
+    "three variants with a mask: the median ratio falls from {cm1} to {cm5} for CM, from {spe1} to {spe5} for SPE + CM, and "
+    "from {lpe1} to {lpe5} for LPE + CM.",
+    holds=bool((masked[5] < masked[1]).all() and nothing.between(0.8, 1.1).all()),
+    **{"low": round(nothing.min(), 2), "high": round(nothing.max(), 2)},
+    **dict(zip(("cm1", "cm5", "spe1", "spe5", "lpe1", "lpe5"), masked.round(2).to_numpy().flat)),
 )
 
 # %% [markdown] tags=["ru"]
@@ -575,125 +498,58 @@ report.say(
 # 75th step. Beside it is what he does not have: the target error.
 
 # %%
-of_all = records.tidy(repeated, "curves.csv") if repeated else pd.DataFrame()
-in_common = his_runs.loc[[run.key for run in repeated]]
-his_losses = in_common[[f"loss_{step}" for step in PUBLISHED_STEPS]].groupby("variant").mean()
+if repeated:
+    of_all = records.tidy(repeated, "curves.csv")
+    rings = his_losses.loc[[run.key for run in repeated]].groupby("variant").mean()
 
 
-def draw_losses(t):
+def draw_band(ax, variant, column):
+    """Mean and standard deviation over the runs, by step."""
+    over = of_all[of_all.variant == variant].groupby("step")[column].agg(["mean", "std"]).fillna(0)
+    look, low, high = drawing.style(variant), over["mean"] - over["std"], over["mean"] + over["std"]
+    ax.plot(over.index, over["mean"], label=variant, **look)
+    ax.fill_between(over.index, low, high, color=look["color"], alpha=0.15, lw=0)
+
+
+# %%
+if repeated:
     figure, axes = plt.subplots(1, 2, figsize=(12, 4.8), sharey=True)
-    titles = (t("ошибка на обучении", "training loss"), t("ошибка на запросе", "target error"))
-    for ax, column, title in zip(axes, ("training_loss", "target_error"), titles):
-        for variant in variants:
-            look, own = drawing.style(variant), of_all[of_all.variant == variant]
-            over = own.groupby("step")[column].agg(["mean", "std"]).fillna(0)
-            ax.plot(over.index, over["mean"], label=variant, **look)
-            ax.fill_between(
-                over.index,
-                over["mean"] - over["std"],
-                over["mean"] + over["std"],
-                color=look["color"],
-                alpha=0.15,
-                lw=0,
-            )
-        ax.set(title=title, xlabel=t("шаг", "step"), ylim=(0, 1.3))
+    for ax, column in zip(axes, ("training_loss", "target_error")):
+        for variant in rings.index:
+            draw_band(ax, variant, column)
+        ax.set(title=column.replace("_", " "), xlabel="step", ylim=(0, 1.3))
         drawing.name_lines(ax)
-    for variant in his_losses.index:
-        axes[0].plot(
-            PUBLISHED_STEPS,
-            his_losses.loc[variant],
-            "o",
-            ms=5,
-            mfc="none",
-            color=drawing.style(variant)["color"],
-        )
-    axes[0].set_ylabel(t("квадрат ошибки / d", "squared error / d"))
-    return figure
-
+    for variant, own in rings.iterrows():
+        axes[0].plot(own, "o", ms=5, mfc="none", color=drawing.style(variant)["color"])
+    axes[0].set_ylabel("squared error / d")
+    axes[0].annotate("copied", (1500, 0.03), (2200, 0.06), fontsize="small")
+    text.figure("loss_comparison", figure)
 
 # %%
 if repeated:
-    report.figure(
-        "loss_comparison",
-        draw_losses,
-        ru={
-            "alt": "Ошибка на обучении и на запросе по шагам, шесть вариантов, среднее и разброс по запускам",
-            "caption": "Это не переобучение, а списывание: SPE и LPE без маски на обучении почти не ошибаются, а на "
-            f"запросе ошибаются, как модель, которая не знает ничего. Линии и полосы — среднее и стандартное отклонение по повторённым запускам (их {len(repeated)} из 36), "
-            "кружки — среднее его опубликованных ошибок в тех же запусках на отдельных шагах: они лежат на наших линиях, "
-            "насколько один батч позволяет сравнить себя со средним по 75.",
-        },
-        en={
-            "alt": "Training loss and target error by step, six variants, mean and spread over the runs",
-            "caption": "This is copying, not overfitting: SPE and LPE without a mask hardly err in training, and on the "
-            f"query err like a model that knows nothing. Lines and bands are means and standard deviations over the repeated runs ({len(repeated)} of 36), rings the means "
-            "of his published losses of the same runs at single steps: they lie on our lines, as far as one batch can be "
-            "compared with the mean of 75.",
-        },
+    last = of_all[of_all.step == of_all.step.max()]
+    copiers = last[last.variant.isin(["SPE", "LPE"])]
+    text.say(
+        role="caption",
+        ru="SPE и LPE без маски на обучении почти не ошибаются, а на запросе ошибаются во много раз сильнее: это списывание. "
+        "Линии и полосы — среднее и стандартное отклонение по повторённым запускам ({n} из 36), кружки — среднее его "
+        "опубликованных ошибок в тех же запусках на отдельных шагах. "
+        "<!-- alt: Ошибка на обучении и на запросе по шагам, шесть вариантов, среднее и разброс по запускам -->",
+        en="SPE and LPE without a mask hardly err in training, and on the query err many times more: this is copying. Lines and "
+        "bands are means and standard deviations over the repeated runs ({n} of 36), rings the means of his published losses "
+        "of the same runs at single steps. "
+        "<!-- alt: Training loss and target error by step, six variants, mean and spread over the runs -->",
+        holds=bool((copiers.target_error > 10 * copiers.training_loss).all()),
+        n=len(repeated),
     )
 
 # %% [markdown] tags=["ru"]
-# Переобучиться здесь не на чем: каждый батч новый, и ни один промпт не встречается дважды. Что модель списывает,
-# видно прямо: подменим в промпте ответ $y_i$ среднего примера ответом из другого промпта и спросим, чему равно
-# предсказание в $x_i$. Ошибка относительно *подложенного* ответа близка к нулю только у того, кто списывает.
+# Переобучиться здесь не на чем: каждый батч новый, и ни один промпт не встречается дважды. Что модель списывает, видно
+# прямо, если подложить ей чужой ответ: об этом [глава о парах и списывании](3_label_leakage.ipynb).
 
 # %% [markdown] tags=["en"]
-# There is nothing to overfit on: every batch is new, and no prompt is met twice. That a model copies can be seen
-# directly: replace the answer $y_i$ of the middle example by another prompt’s, and ask for the prediction at $x_i$.
-# Its error against the *planted* answer is near zero only in a model that copies.
-
-# %%
-if repeated:
-    probes = records.tidy(repeated, "probes.csv")
-    ends = probes[probes.step == probes.step.max()]
-    planted = (
-        ends.groupby("variant").planted.agg(["min", "max", "size"]).loc[variants].reset_index()
-    )
-    report.table(
-        planted,
-        ru={
-            "variant": "вариант",
-            "size": "запусков",
-            "min": "от подложенного ответа: от",
-            "max": "до",
-        },
-        en={
-            "variant": "variant",
-            "size": "runs",
-            "min": "against the planted answer: from",
-            "max": "to",
-        },
-        digits=2,
-    )
-
-# %% [markdown] tags=["ru"]
-# ## Куда смотрит модель
-#
-# Карта внимания на одном новом промпте: выберите вариант, слой и голову.
-
-# %% [markdown] tags=["en"]
-# ## Where the model looks
-#
-# The attention on one new prompt: choose a variant, a layer and a head.
-
-# %%
-explorer(
-    "attention",
-    own_runs,
-    sampler.evaluation_prompts(config),
-    ru={
-        "alt": "Карты внимания шести вариантов на одном промпте; рамками отмечены клетки от x_i к y_i",
-        "caption": "Рамкой обведены клетки от x_i к его ответу y_i: туда смотрит голова, которая списывает. Внимание "
-        "записанных запусков ({runs}) на одном промпте; столбец «…» — сумма по остальным примерам, цвет — квадратный корень "
-        "из веса. На неподвижном рисунке b = {b}, итерация {loop}, слой {layer}, голова {head}.",
-    },
-    en={
-        "alt": "Attention maps of the six variants on one prompt; frames mark the cells from x_i to y_i",
-        "caption": "Frames mark the cells from x_i to its answer y_i: a head that copies looks there. "
-        "Attention of recorded runs ({runs}) on one prompt; the column “…” is the sum over the other examples, "
-        "the colour the square root of the weight. The still picture is b = {b}, iteration {loop}, layer {layer}, head {head}.",
-    },
-)
+# There is nothing to overfit on: every batch is new, and no prompt is met twice. That a model copies can be seen directly
+# when another prompt’s answer is planted: see [the chapter on pairs and copies](3_label_leakage.ipynb).
 
 # %% [markdown] tags=["ru"]
 # ## Что мы узнали

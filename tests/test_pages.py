@@ -2,30 +2,24 @@
 
 import base64
 import hashlib
+import os
 import re
 from html.parser import HTMLParser
-from urllib.parse import unquote
 
+import jupytext
+import jupytext.cli as jupytext_cli
 import nbformat
 import pytest
+from jupytext import TextFileContentsManager
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from icl_core.records import PROJECT
 from icl_report.markup import mathml
-from icl_report.pages import PLACES, build_pages, clean
+from icl_report.pages import PLACES, build, clean, store
+from icl_report.text import RUSSIAN
 
 HOSTILE = "<script>alert('x')</script>\"><b>"
-SVG = """<?xml version="1.0"?>
-<svg xmlns="http://www.w3.org/2000/svg" width="72pt" height="36pt" viewBox="0 0 72 36">
- <!-- a comment --> <title>рисунок "50%" #1</title>
- <g id="line2d_1"><path id="DejaVuSans-1b" d="M 1 2.56789e-05
-L -3.13579 4 z
-" style="fill: none"/></g>
- <use xlink:href="#DejaVuSans-1b" x="1.98765" transform="translate(0.12345 6) scale(0.015625)"/>
- <defs><path id="m1" d="M 0 0" style="stroke: #123456"/><path id="m2" d="M 0 0" style=""/></defs>
- <use xlink:href="#m1" x="1" style="fill: #abc"/><use xlink:href="#m1" x="2" style="fill: #abc"/>
- <use xlink:href="#m2" x="1" style="fill: #abc"/><use xlink:href="#m2" x="2" style="fill: #def"/>
-</svg>"""
+SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="72pt" height="36pt"><title>{}</title></svg>'
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 PLACE = max(PLACES, key=len)
 NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.py"))
@@ -41,18 +35,23 @@ def shown(data, **metadata):
 
 def example():
     """A notebook as papermill leaves it: two languages, a figure, a table, litter."""
-    figures = [
-        shown({"image/svg+xml": SVG}, language=lang, alt=f"{alt} {HOSTILE}", caption=caption)
-        for lang, alt, caption in [
-            ("ru", "кривая падает", f"*Ошибка* при $k$ {HOSTILE}"),
-            ("en", "the curve falls", f"*Error* at $k$ {HOSTILE}"),
+    figure = {"image/svg+xml": SVG.format("falls"), RUSSIAN: SVG.format("падает")}
+    table = "| step |\n|--:|\n| 0.5 |"
+    twins = {"text/markdown": table, RUSSIAN: table.replace("step", "шаг").replace(".", ",")}
+    caption = "*{}* при $k$ {} <!-- alt: {} {} -->"
+    captions = [
+        shown({"text/markdown": caption.format(*words)}, language=language, role="caption")
+        for language, words in [
+            ("ru", ("Ошибка", HOSTILE, "кривая падает", HOSTILE)),
+            ("en", ("Error", HOSTILE, "the curve falls", HOSTILE)),
         ]
     ]
     outputs = [
         new_output("stream", name="stdout", text=f"printed $1 {HOSTILE} in {PLACE}/data\n"),
         new_output("stream", name="stderr", text="/tmp/ipykernel_77/12.py:1: UserWarning: hm\n"),
-        *figures,
-        shown({"text/markdown": "подпись в лаборатории"}, language="ru", role="caption"),
+        shown(figure, name="curve"),
+        *captions,
+        shown(twins, role="table"),
         shown({"text/markdown": "Ошибка **0,02** при $k = 63$"}, language="ru"),
         shown({"text/markdown": f"Error **0.02** at $k = 63$ {HOSTILE}"}, language="en"),
         shown({"text/html": "<table></table>"}),
@@ -70,6 +69,9 @@ def example():
         text("en", "# Position\n\nThe line `$HOME` and $x_i < y_i$.\n\n$$\\text{if } a \\sim b$$"),
         injected,
         code,
+        new_code_cell("draw()", outputs=[shown(figure, name="again")]),
+        new_markdown_cell("Кривая.\n<!-- alt: опять -->", metadata={"tags": ["ru", "caption"]}),
+        new_markdown_cell("A curve.\n<!-- alt: again -->", metadata={"tags": ["en", "caption"]}),
         new_code_cell("c = 6"),
         text("ru", f"## Вывод о $b$\n\n{ru}\n\n| имя | $b$ |\n|---|--:|\n| `CM` | 5 |"),
         text("en", f"## A verdict on $b$\n\n{en}\n\n| name | $b$ |\n|---|--:|\n| `CM` | 5 |"),
@@ -121,7 +123,7 @@ def sources(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pages(sources):
-    paths = build_pages(sources, sources[0].parent / "report")
+    paths = build({"report": sources}, sources[0].parent / "report")
     assert [path.name for path in paths] == ["report.ru.html", "report.en.html"]
     assert sorted(paths[0].parent.iterdir()) == sorted(paths)
     return {path.suffixes[0][1:]: path.read_text(encoding="utf-8") for path in paths}
@@ -134,8 +136,8 @@ def without(page, *tags):
 
 def test_a_page_keeps_its_language_only(pages):
     pages = {language: without(page, "script") for language, page in pages.items()}
-    russian = ["Положение", "Вывод о", "кривая падает", "Ошибка", "Код", "<strong>0,02</strong>"]
-    english = [">Position", "A verdict", "curve falls", "Error", "Code", "<strong>0.02</strong>"]
+    russian = ["Положение", "Вывод о", "кривая падает", "Ошибка", "шаг", "<strong>0,02</strong>"]
+    english = [">Position", "A verdict", "curve falls", "Error", ">step", "<strong>0.02</strong>"]
     assert all(words in pages["ru"] and words not in pages["en"] for words in russian)
     assert all(words in pages["en"] and words not in pages["ru"] for words in english)
     for language, page in pages.items():
@@ -148,7 +150,7 @@ def test_a_page_keeps_its_language_only(pages):
 def test_what_a_page_leaves_out(pages):
     for page in pages.values():
         assert "UserWarning" not in page
-        assert "подпись в лаборатории" not in page
+        assert "<!--" not in page and "alt:" not in page
 
 
 def test_formulas_are_mathml_and_code_keeps_its_dollars(pages):
@@ -160,38 +162,36 @@ def test_formulas_are_mathml_and_code_keeps_its_dollars(pages):
 
 
 def test_a_figure_has_an_alternative_a_number_and_a_caption(pages):
-    for language, words in [("ru", "кривая падает"), ("en", "the curve falls")]:
+    """From the sentence or the cell behind it; an alternative is text, a caption Markdown."""
+    for language, words in [
+        ("ru", ("кривая падает", "опять")),
+        ("en", ("the curve falls", "again")),
+    ]:
         pictures = Page(pages[language]).all("img")
-        assert [picture["alt"] for picture in pictures] == [f"{words} {HOSTILE}"] * 2
-        assert [(p["width"], p["height"]) for p in pictures] == [("96", "48")] * 2
-        assert pages[language].count("<figcaption>") == 2
-    assert "<em>Ошибка</em> при <math" in pages["ru"]
-    assert re.findall("Рис. ([0-9]).", pages["ru"]) == ["1", "2"]
-    assert re.findall("<span>Figure ([0-9]).</span>", pages["en"]) == ["1", "2"]
+        assert [picture["alt"] for picture in pictures] == [f"{words[0]} {HOSTILE}", words[1]] * 2
+        assert [(p["width"], p["height"]) for p in pictures] == [("96", "48")] * 4
+        assert pages[language].count("<figcaption>") == 4
+    assert "<em>Ошибка</em> при <math" in pages["ru"] and "A curve." in pages["en"]
+    assert re.findall("Рис. ([0-9]).", pages["ru"]) == ["1", "2", "3", "4"]
+    assert re.findall("<span>Figure ([0-9]).</span>", pages["en"]) == ["1", "2", "3", "4"]
 
 
-def test_a_figure_arrives_whole_in_its_url(pages):
-    kind, _, data = Page(pages["en"]).all("img")[0]["src"].partition(",")
-    assert kind == "data:image/svg+xml" and re.fullmatch("[!-~]+", data)
-    assert not set('<>" ') & set(data)
-    assert unquote(data) == (
-        "<svg xmlns='http://www.w3.org/2000/svg' width='72pt' height='36pt' viewBox='0 0 72 36'>"
-        '<title>рисунок "50%" #1</title>'
-        "<g><path id='g1b' d='M1,2.56e-05L-3.13,4z' style='fill: none'/></g>"
-        "<use href='#g1b' x='1.98' transform='translate(0.12 6) scale(0.015625)'/>"
-        "<defs><path id='m1' d='M0,0' style='fill: #abc; stroke: #123456'/>"
-        "<path id='m2' d='M0,0' style=''/></defs><use href='#m1' x='1'/><use href='#m1' x='2'/>"
-        "<use href='#m2' x='1' style='fill: #abc'/><use href='#m2' x='2' style='fill: #def'/></svg>"
-    )
+def test_a_figure_and_a_table_are_in_the_reader_s_language(pages):
+    for language, word, row in [("ru", "падает", "0,5"), ("en", "falls", "0.5")]:
+        kind, _, data = Page(pages[language]).all("img")[0]["src"].partition(",")
+        assert kind == "data:image/svg+xml;base64"
+        assert base64.b64decode(data).decode() == SVG.format(word)
+        assert f'<td class="right">{row}</td>' in pages[language]
+        assert RUSSIAN not in pages[language]
 
 
 @pytest.mark.parametrize("kind", ["image/svg+xml", "image/png"])
 def test_a_figure_without_an_alternative_is_refused(tmp_path, kind):
-    figure = shown({kind: SVG}, language="en")
+    figure = shown({kind: SVG}, name="curve")
     cells = [text("ru", "# А"), text("en", "# A"), new_code_cell("draw()", outputs=[figure])]
     nbformat.write(new_notebook(cells=cells), tmp_path / "a.ipynb")
-    with pytest.raises(ValueError, match="a: a figure has no alt text in en"):
-        build_pages([tmp_path / "a.ipynb"], tmp_path / "none")
+    with pytest.raises(ValueError, match="a: the figure 'curve' has no alt text in en"):
+        build({"report": [tmp_path / "a.ipynb"]}, tmp_path / "none")
     assert not (tmp_path / "none").exists()
 
 
@@ -245,14 +245,14 @@ def test_a_link_to_a_section_that_is_not_there_is_refused(tmp_path, link):
     cells = [text(language, f"# A\n\n[b]({link})") for language in ("ru", "en")]
     nbformat.write(new_notebook(cells=cells), tmp_path / "a.ipynb")
     with pytest.raises(ValueError, match=f"a links to {link}, which is no section .* a, a/A"):
-        build_pages([tmp_path / "a.ipynb"], tmp_path / "none")
+        build({"report": [tmp_path / "a.ipynb"]}, tmp_path / "none")
 
 
 def test_a_heading_without_a_twin_is_refused(tmp_path):
     cells = [text("ru", "# А"), text("en", "# A"), text("ru", "## Лишний")]
     nbformat.write(new_notebook(cells=cells), tmp_path / "a.ipynb")
     with pytest.raises(ValueError, match="a: the heading 'Лишний' has no twin in English"):
-        build_pages([tmp_path / "a.ipynb"], tmp_path / "none")
+        build({"report": [tmp_path / "a.ipynb"]}, tmp_path / "none")
 
 
 def broken_links(sources):
@@ -278,19 +278,16 @@ def test_links_of_the_notebooks_name_notebooks_and_their_sections():
 
 def test_code_with_nothing_shown_between_is_one_listing(pages):
     for page in pages.values():
-        listings = re.findall(r'(?s)<details class="code">(.*?)</details>', page)
-        words = [re.sub("<[^>]*>", "", listing).split() for listing in listings]
-        assert [own[1:7] for own in words[:2]] == [
-            ["b", "=", "5", "price", "=", '"$5"'],
-            ["c", "=", "6"],
-        ]
+        listings = re.findall(r'(?s)<div class="code">(.*?)</pre>', page)
+        words = [" ".join(re.sub("<[^>]*>", "", listing).split()) for listing in listings]
+        assert words[:3] == ['b = 5 price = "$5"', "draw()", "c = 6"]
 
 
 def test_a_table_scrolls_in_a_box_that_a_keyboard_reaches(pages):
     for page, word in [(pages["ru"], "Таблица"), (pages["en"], "Table")]:
         boxes = [box for box in Page(page).all("div") if box.get("class") == "table"]
         labels = [box["aria-label"] for box in boxes if "aria-label" in box]
-        assert labels == [f"{word} 1", f"{word} 2"]
+        assert labels == [f"{word} {number}" for number in range(1, 5)]
         assert '<td class="right">5</td>' in page and '<th class="left" scope="col">' in page
 
 
@@ -299,7 +296,7 @@ def test_no_line_begins_with_a_dash(pages):
 
 
 def test_the_same_notebooks_give_the_same_bytes(sources, pages):
-    again = build_pages(sources, sources[0].parent / "again")
+    again = build({"report": sources}, sources[0].parent / "again")
     assert [path.read_text(encoding="utf-8") for path in again] == [pages["ru"], pages["en"]]
 
 
@@ -312,7 +309,7 @@ def test_cleaning_drops_what_is_volatile_and_is_idempotent():
         assert litter not in written
     assert not any(f"{place}/" in written for place in PLACES)
     assert set(once.metadata) == {"kernelspec", "language_info", "jupytext"}
-    assert [cell.id for cell in once.cells] == [f"cell-{n}" for n in range(1, 10)]
+    assert [cell.id for cell in once.cells] == [f"cell-{n}" for n in range(1, 13)]
     code = once.cells[3]
     assert code.source == 'price = "$5"' and "tags" not in code.metadata
     assert code.execution_count == code.outputs[-1].execution_count == 1
@@ -328,14 +325,14 @@ def test_a_formula_that_cannot_be_set_is_named(sources):
     folder = sources[0].parent
     nbformat.write(new_notebook(cells=[new_markdown_cell(r"# $\nosuch$")]), folder / "bad.ipynb")
     with pytest.raises(ValueError, match=r"nosuch"):
-        build_pages([folder / "bad.ipynb"], folder / "none")
+        build({"report": [folder / "bad.ipynb"]}, folder / "none")
     assert not (folder / "none").exists()
 
 
 def test_a_page_needs_a_title(sources):
     nbformat.write(new_notebook(cells=[text("ru", "слова")]), sources[0].parent / "bare.ipynb")
     with pytest.raises(ValueError, match="no heading in ru"):
-        build_pages([sources[0].parent / "bare.ipynb"], sources[0].parent / "none")
+        build({"report": [sources[0].parent / "bare.ipynb"]}, sources[0].parent / "none")
 
 
 def test_a_sentence_that_no_longer_holds_is_refused_by_name(tmp_path):
@@ -349,5 +346,110 @@ def test_a_sentence_that_no_longer_holds_is_refused_by_name(tmp_path):
     cells = [text("ru", "# А"), text("en", "# A"), new_code_cell("say()", outputs=outputs)]
     nbformat.write(new_notebook(cells=cells), tmp_path / "a.ipynb")
     with pytest.raises(ValueError, match=r"no longer hold:\n  a: the mask helps, at every b …$"):
-        build_pages([tmp_path / "a.ipynb"], tmp_path / "none")
+        build({"report": [tmp_path / "a.ipynb"]}, tmp_path / "none")
     assert not (tmp_path / "none").exists()
+
+
+def test_what_the_glossary_lacks_is_refused_by_name(tmp_path):
+    figure = shown({"image/svg+xml": SVG}, name="curve", missing=["epoch", "deep"])
+    cells = [text("ru", "# А"), text("en", "# A"), new_code_cell("draw()", outputs=[figure])]
+    nbformat.write(new_notebook(cells=cells), tmp_path / "a.ipynb")
+    with pytest.raises(ValueError, match=r"^glossary.yaml lacks:\n  a: 'epoch'\n  a: 'deep'$"):
+        build({"report": [tmp_path / "a.ipynb"]}, tmp_path / "none")
+
+
+def test_a_caption_without_a_figure_is_refused(tmp_path):
+    caption = new_markdown_cell("A curve.", metadata={"tags": ["en", "caption"]})
+    nbformat.write(new_notebook(cells=[text("en", "# A"), caption]), tmp_path / "a.ipynb")
+    with pytest.raises(ValueError, match="a caption follows no figure: A curve"):
+        build({"report": [tmp_path / "a.ipynb"]}, tmp_path / "none")
+
+
+def test_two_pages_know_each_other(sources, tmp_path):
+    """Each has its own numbers; links lead across; each names the other."""
+    a, b = sources
+    paths = build({"report": [a], "appendix": [b]}, tmp_path)
+    names = [
+        f"{page}.{language}.html" for language in ("ru", "en") for page in ("report", "appendix")
+    ]
+    assert [path.name for path in paths] == names
+    report, appendix = (path.read_text(encoding="utf-8") for path in paths[2:])
+    assert 'href="appendix.en.html#b">the second</a>' in report
+    assert 'href="report.en.html#a/A-verdict-on-b">a verdict</a>' in appendix
+    assert 'href="appendix.en.html">Appendix</a>' in report
+    assert 'href="report.en.html">Report</a>' in appendix
+    assert re.findall("<span>Figure ([0-9]).</span>", appendix) == ["1", "2"]
+
+
+SOURCE = """# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+# ---
+
+# %%
+1 + 1
+"""
+
+
+@pytest.fixture
+def stored(tmp_path):
+    """A notebook's two files, as the build leaves them, and the executed one that it came from."""
+    source, executed = tmp_path / "notebooks" / "a.py", tmp_path / "executed.ipynb"
+    source.parent.mkdir()
+    source.write_text(SOURCE, encoding="utf-8")
+    notebook = jupytext.read(source)
+    notebook.cells[0].outputs = [new_output("execute_result", {"text/plain": "2"})]
+    nbformat.write(notebook, executed)
+    store(executed, source.with_suffix(".ipynb"))
+    return source, source.with_suffix(".ipynb"), executed
+
+
+def sync(path):
+    """jupytext --sync PATH"""
+    assert jupytext_cli.jupytext(["--sync", "--quiet", str(path)]) in (0, None)
+
+
+def edit(path):
+    """By hand, some seconds after the build."""
+    path.write_text(path.read_text(encoding="utf-8").replace("1 + 1", "1 + 2"), encoding="utf-8")
+    later = path.stat().st_mtime + 10
+    os.utime(path, (later, later))
+
+
+def test_jupytext_syncs_a_notebook_from_either_file(stored):
+    source, notebook, _ = stored
+    assert notebook.stat().st_mtime <= source.stat().st_mtime, "or JupyterLab refuses the .py"
+    edit(source)
+    sync(notebook)
+    assert "1 + 2" in notebook.read_text(encoding="utf-8")
+
+
+def test_jupyterlab_opens_the_py_with_its_outputs(stored):
+    """JupyterLab asks jupytext, which refuses a .py that is older than its .ipynb."""
+    source, _, _ = stored
+    contents = TextFileContentsManager(root_dir=str(source.parent))
+    (cell,) = contents.get(source.name, type="notebook")["content"].cells
+    assert cell.outputs[0].data == {"text/plain": "2"}
+
+
+def test_jupytext_brings_an_edit_of_the_ipynb_into_the_py(stored):
+    source, notebook, _ = stored
+    edit(notebook)
+    sync(source)
+    assert "1 + 2" in source.read_text(encoding="utf-8")
+
+
+def test_a_notebook_edited_by_hand_is_not_overwritten(stored):
+    source, notebook, executed = stored
+    edit(notebook)
+    with pytest.raises(
+        ValueError, match=r"a.ipynb was edited .* jupytext --sync .* remove a.ipynb"
+    ):
+        store(executed, notebook)
+    assert "1 + 2" in notebook.read_text(encoding="utf-8")
+    sync(notebook)
+    store(executed, notebook)  # the .py has the edit now
+    edit(source)
+    store(executed, notebook)  # and what a .py's edit left behind is renewed without a word
+    assert "1 + 1" in notebook.read_text(encoding="utf-8")

@@ -58,17 +58,14 @@ def test_every_state_of_a_run_is_told(listed, tmp_path, monkeypatch):
             encoding="utf-8",
         ).stdout.splitlines()
     at = "step 3 of 4"
-    assert told == [("recorded", ""), ("interrupted", at), ("missing", ""), ("missing", "")]
-    assert at_work == ("running", at)
+    assert told == ["recorded", f"interrupted, {at}", "missing", "missing"]
+    assert at_work == f"running, {at}"
     assert printed == [
-        "smoke; CM, LPE; 1; 0, 1",
-        "  runs: 4, of them 1 interrupted, 1 missing, 1 recorded, 1 running",
-        f"    {running.place}: running, {at}",
-        f"    {interrupted.place}: interrupted, {at}",
-        "smoke; SPE; 2; 0",
-        "  runs: 1, of them 1 missing",
-        "All",
-        "  runs: 5, of them 1 interrupted, 2 missing, 1 recorded, 1 running",
+        "all: 1 of 5 recorded",
+        "smoke, b = 1: 1 of 4 recorded",
+        "smoke, b = 2: 0 of 1 recorded",
+        f"  {running.place}: running, {at}",
+        f"  {interrupted.place}: interrupted, {at}",
     ]
 
 
@@ -76,15 +73,15 @@ def test_looking_changes_nothing(listed, tmp_path):
     """No lock is made where none was; one that nobody holds is not taken for a run."""
     (config, *_), _ = listed
     before = sorted(tmp_path.rglob("*"))
-    assert status.state_of(str(tmp_path), config) == ("missing", "")
+    assert status.state_of(str(tmp_path), config) == "missing"
     assert sorted(tmp_path.rglob("*")) == before
     lock = records.work_folder(str(tmp_path), config).with_suffix(".lock")
     lock.parent.mkdir(parents=True)
     lock.touch()
-    assert not status.is_held(lock) and status.state_of(str(tmp_path), config) == ("missing", "")
+    assert status.state_of(str(tmp_path), config) == "missing"
 
 
 def test_a_run_that_has_just_begun_is_at_step_0(listed, tmp_path):
     (config, *_), _ = listed
     with records.held(records.work_folder(str(tmp_path), config).with_suffix(".lock")):
-        assert status.state_of(str(tmp_path), config) == ("running", "step 0 of 4")
+        assert status.state_of(str(tmp_path), config) == "running, step 0 of 4"

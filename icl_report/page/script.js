@@ -1,11 +1,10 @@
 // The page is complete without this: it shows where the reader is, keeps the place when the language
-// is switched, unfolds all code at once, and lets Tab pass over boxes that need no scrolling.
+// is switched, remembers whether code is shown, and lets Tab pass over boxes that need no scrolling.
 const nav = document.getElementById("contents");
 const other = document.querySelector(".switch");
 const otherPage = other.getAttribute("href");
 const here = document.querySelector(".here");
-const fold = document.querySelector(".fold");
-const listings = document.querySelectorAll("details.code");
+const code = document.querySelector(".fold input");
 const boxes = document.querySelectorAll(".table, .picture, .formula");
 const sections = [...nav.querySelectorAll("a")].map((link) => ({
   link,
@@ -41,13 +40,6 @@ function mark() {
   }
 }
 
-function unfold(open) {
-  const before = reading.start.getBoundingClientRect().top;
-  for (const listing of listings) listing.open = open;
-  fold.setAttribute("aria-pressed", open);
-  scrollBy({ top: reading.start.getBoundingClientRect().top - before, behavior: "instant" });
-}
-
 function reach() {
   for (const box of boxes) box.tabIndex = box.scrollWidth > box.clientWidth ? 0 : -1;
 }
@@ -76,18 +68,15 @@ nav.addEventListener("toggle", () => {
 nav.addEventListener("click", (event) => {
   if (event.target.closest("a")) nav.hidePopover?.();
 });
-fold.addEventListener("click", () => {
-  const open = fold.getAttribute("aria-pressed") !== "true";
-  unfold(open);
+code.addEventListener("change", () => {
   try {
-    sessionStorage.setItem("code", open);
+    sessionStorage.setItem("code", code.checked);
   } catch {} // a browser may forbid it; then the switch is not remembered
 });
 
 nav.classList.add("folded");
-fold.hidden = listings.length === 0;
+try {
+  code.checked = sessionStorage.getItem("code") === "true";
+} catch {}
 mark();
 reach();
-try {
-  if (sessionStorage.getItem("code") === "true") unfold(true);
-} catch {}

@@ -1,0 +1,175 @@
+"""What the notebooks show, in two languages: sentences, tables and figures.
+
+A sentence is one output a language. A table or a figure is one output: English as the notebook's
+author wrote it, and beside it, for the page, the same in Russian by glossary.yaml. Numbers come in
+as numbers and leave in the reader's convention.
+"""
+
+import io
+import math
+import re
+from functools import cache
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import yaml
+from IPython.display import Markdown, display
+from matplotlib.axis import Axis
+from matplotlib.text import Text
+from matplotlib.ticker import Formatter, LogFormatter, LogLocator, NullFormatter, ScalarFormatter
+
+LANGUAGES = ("ru", "en")
+RUSSIAN = "application/vnd.icl.russian"  # an output's Russian twin, beside its English data
+BROKEN = {
+    "ru": "Это утверждение больше не выполняется",
+    "en": "This sentence no longer holds",
+}
+NUMBER = re.compile(r"\d+(?:\.\d+)?")
+WORD = re.compile(r"[a-z]{2,}")  # what makes a text English; SPE, CM, b and x are no words
+FORMULA = re.compile(r"\$[^$]*\$")
+JOINTS = re.compile(r"(, | \+ | · |: |\n)")
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def number(value: float | str, language: str, digits: int = 3) -> str:
+    """value with so many significant digits; «—» for nan; a decimal comma in Russian.
+
+    A text stays as it is; a variant's name stays on one line.
+    """
+    if isinstance(value, str):
+        return value.replace(" + ", "\u00a0+\u00a0")
+    if not math.isfinite(value):
+        return "—" if math.isnan(value) else "∞"
+    text = f"{value:.{digits}g}"
+    if float(value).is_integer() or 10**digits <= abs(float(text)) < 10**6:
+        text = f"{value if float(value).is_integer() else float(text):,.0f}".replace(",", "\u202f")
+    if "e" in text:
+        mantissa, exponent = text.split("e")
+        text = f"{mantissa}\u00a0·\u00a010{str(int(exponent)).translate(_SUPERSCRIPT)}"
+    return text.replace("-", "−").replace(".", "," if language == "ru" else ".")
+
+
+class MissingWordError(LookupError):
+    """Words that glossary.yaml lacks."""
+
+
+@cache
+def glossary() -> dict[str, str]:
+    """English -> Russian; {} stands for a number."""
+    return yaml.safe_load((Path(__file__).parent / "glossary.yaml").read_text(encoding="utf-8"))
+
+
+def russian(words: str) -> str:
+    """The Russian of a label: as a whole, or part by part between commas, colons and plus signs.
+
+    Raises MissingWordError for an English word that the glossary does not have.
+    """
+    if not WORD.search(FORMULA.sub("", words)):
+        return re.sub(r"(?<=\d)\.(?=\d)", ",", words)
+    if (found := glossary().get(NUMBER.sub("{}", words))) is not None:
+        return found.format(*(own.replace(".", ",") for own in NUMBER.findall(words)))
+    first, *others = JOINTS.split(words)
+    if not others:
+        raise MissingWordError(words)
+    return russian(first) + "".join(
+        joint + russian(part) for joint, part in zip(others[::2], others[1::2])
+    )
+
+
+def _translated(words: str, language: str, missing: set[str]) -> str:
+    """The words in that language; where the glossary lacks some, they are noted, and stay."""
+    try:
+        return russian(words) if language == "ru" else words
+    except MissingWordError as error:
+        missing.add(str(error))
+        return words
+
+
+def say(ru: str, en: str, holds: bool = True, role: str = "text", **values: float | str) -> None:
+    """Emits both texts as Markdown with {name} replaced by the values, formatted for each.
+
+    holds is the condition that the sentence stands on: if it is not true, a box says so, and
+    pages.build refuses the notebook. role "caption" makes it the caption of the figure before it.
+    """
+    for language, text in zip(LANGUAGES, (ru, en)):
+        said = text.format(**{name: number(value, language) for name, value in values.items()})
+        metadata = {"language": language, "role": role}
+        if not holds:
+            boxed = said.replace("\n", "\n> ")
+            said, metadata["role"] = f"> **{BROKEN[language]}:** {boxed}", "broken"
+        display(Markdown(said), metadata=metadata)
+
+
+def table(frame: pd.DataFrame, digits: int = 3) -> None:
+    """Emits the frame without its index; digits: how many are significant.
+
+    Column names and cells are English; glossary.yaml has their Russian.
+    """
+    shown, missing = {}, set()
+    aligned = ["right" if pd.api.types.is_numeric_dtype(frame[name]) else "left" for name in frame]
+    for language in LANGUAGES:
+
+        def words(cell, language=language):
+            text = _translated(cell, language, missing) if isinstance(cell, str) else cell
+            return number(text, language, digits)
+
+        translated = frame.map(words).rename(columns=words)
+        shown[language] = translated.to_markdown(
+            index=False, disable_numparse=True, colalign=aligned
+        )
+    _emit("text/markdown", shown, missing, role="table")
+
+
+def figure(name: str, drawn: plt.Figure, extra: dict | None = None) -> None:
+    """Emits the figure as SVG, with its name for figures/, and closes it.
+
+    Its words are English; glossary.yaml has their Russian. extra: further data of the output, by
+    MIME type. The same data give the same bytes.
+    """
+    shown, missing = {}, set()
+    ticks = [_readable(axis) for axes in drawn.axes for axis in (axes.xaxis, axes.yaxis)]
+    words = {text: text.get_text() for text in drawn.findobj(Text)}
+    for language in LANGUAGES:
+        for own in ticks:
+            own.language, own.missing = language, missing
+        for text, english in words.items():
+            text.set_text(_translated(english, language, missing))
+        svg = io.StringIO()
+        drawn.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+        shown[language] = svg.getvalue()
+    plt.close(drawn)
+    _emit("image/svg+xml", shown, missing, extra, name=name)
+
+
+def _emit(kind: str, shown: dict, missing: set[str], extra: dict | None = None, **metadata) -> None:
+    """One output for both languages; what glossary.yaml lacks goes along, and pages refuse it."""
+    if missing:
+        metadata["missing"] = sorted(missing)
+    data = {kind: shown["en"], RUSSIAN: shown["ru"]} | (extra or {})
+    display(data, raw=True, metadata=metadata)
+
+
+class Ticks(Formatter):
+    """What stands at an axis' ticks: numbers as in the text, words by the glossary."""
+
+    def __init__(self, original: Formatter, are_numbers: bool):
+        self.original, self.are_numbers = original, are_numbers
+
+    def __call__(self, value, pos=None):
+        if self.are_numbers:
+            return number(round(value, 6) if abs(value) > 1e-3 else value, self.language)
+        return _translated(self.original(value, pos), self.language, self.missing)
+
+
+def _readable(axis: Axis) -> Ticks:
+    """Gives the axis ticks that can be read; the shorter a log axis, the more of each decade."""
+    original = axis.get_major_formatter()
+    low, high = sorted(axis.get_view_interval())
+    if isinstance(original, LogFormatter):
+        subs = range(1, 10) if high < 6 * low else (1, 2, 5) if high < 500 * low else (1,)
+        axis.set_major_locator(LogLocator(subs=tuple(subs), numticks=20))
+        axis.set_minor_formatter(NullFormatter())
+    ticks = Ticks(original, isinstance(original, (LogFormatter, ScalarFormatter)))
+    axis.set_major_formatter(ticks)
+    return ticks
