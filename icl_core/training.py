@@ -1,5 +1,7 @@
 """A run: train one variant, log, checkpoint, resume, record."""
 
+import hashlib
+import json
 import logging
 import math
 import os
@@ -7,19 +9,45 @@ import shutil
 import time
 import timeit
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import safetensors.torch
 import torch
 from torch import Tensor
 
-from icl_core import checkpoints, evaluation, kernels, objectives, records, sampler
-from icl_core.checkpoints import Progress
+from icl_core import evaluation, kernels, objectives, records, sampler
 from icl_core.config import Config
 from icl_core.initial import initial_model
 from icl_core.model import LoopedTransformer
 
 logger = logging.getLogger(__name__)
 CHECKPOINT_SECONDS = 30
+
+
+@dataclass
+class Progress:
+    """How far a run is: what a checkpoint holds beside weights, moments and random numbers."""
+
+    step: int = 0
+    seconds: float = 0.0
+    commit: str | None = None  # of the code that began it
+    diverged: int | None = None  # the step that it was seen at
+    tables: dict[str, list] = field(default_factory=dict)  # rows, as in records.COLUMNS
+    losses: list[Tensor] = field(default_factory=list)  # parts of (step,), one behind the other
+
+    def is_over(self, config: Config) -> bool:
+        """All steps are taken, or the run has diverged."""
+        return self.step >= config.steps or self.diverged is not None
+
+    def add(self, name: str, *rows: tuple) -> None:
+        """Appends rows to a table."""
+        self.tables.setdefault(name, []).extend(list(row) for row in rows)
+
+    def loss(self) -> Tensor:
+        """(step,): the loss of every step, on the CPU."""
+        self.losses = [torch.cat([part.flatten() for part in self.losses] or [torch.empty(0)])]
+        return self.losses[0].cpu()
 
 
 def run(config: Config, out: str = ".") -> records.Run:
@@ -36,18 +64,6 @@ def run(config: Config, out: str = ".") -> records.Run:
         recorded = records.find_run(out, config) or _train_and_record(config, out, folder)
         shutil.rmtree(folder, ignore_errors=True)
     return recorded
-
-
-def minutes_ahead(config: Config, out: str = ".") -> float:
-    """How long the run of config would train here, from three steps of it; 0 if it is recorded."""
-    if records.run_folder(out, config).exists():
-        return 0.0
-    with one_thread(config):
-        model, after_weights = initial_model(config)
-        draws, optimiser = sampler.Draws(config, after_weights), adam(config, model)
-        step = timeit.Timer(lambda: update(config, model, optimiser, draws, 1).item())
-        seconds = min(step.repeat(4, number=1))  # the first is slower: it compiles, it allocates
-    return seconds * config.steps / 60
 
 
 def _train_and_record(config: Config, out: str, folder: Path) -> records.Run:
@@ -90,7 +106,7 @@ def train(config: Config, checkpoint: Path) -> tuple[LoopedTransformer, Progress
     draws, optimiser = sampler.Draws(config, after_weights), adam(config, model)
     prompts = sampler.evaluation_prompts(config).first(config.curve_prompts)
     if checkpoint.exists():
-        progress = checkpoints.load(checkpoint, model, optimiser, draws)
+        progress = load(checkpoint, model, optimiser, draws)
         logger.info("%s: resumed at step %d of %d", config.place, progress.step, config.steps)
     else:
         progress = Progress(commit=records.commit())
@@ -106,7 +122,7 @@ def train(config: Config, checkpoint: Path) -> tuple[LoopedTransformer, Progress
         now = time.monotonic()
         if now - saved > CHECKPOINT_SECONDS or progress.is_over(config):
             progress.seconds, saved = progress.seconds + now - saved, now
-            checkpoints.save(checkpoint, model, optimiser, draws, progress)
+            save(checkpoint, model, optimiser, draws, progress)
             logger.info("%s: %s", config.place, in_words(config, progress))
     return model, progress
 
@@ -154,6 +170,69 @@ def in_words(config: Config, progress: Progress) -> str:
     rows = progress.tables.get("curves.csv", [])
     latest = f"loss {rows[-1][1]:.3g}, target error {rows[-1][2]:.3g}, " if rows else ""
     return f"step {progress.step} of {config.steps}, {latest}{left:.0f} minutes left"
+
+
+def save(path: Path, model: LoopedTransformer, optimiser, draws, progress: Progress) -> None:
+    """Replaces the checkpoint; raises OSError, and leaves the last good one, if it cannot."""
+    tensors = {"random": draws.generator.get_state(), "loss": progress.loss()}
+    for name, parameter in model.named_parameters():
+        moments = optimiser.state[parameter]
+        tensors[f"weights/{name}"] = parameter.detach().contiguous()
+        tensors[f"mean/{name}"] = moments["exp_avg"].contiguous()
+        tensors[f"square/{name}"] = moments["exp_avg_sq"].contiguous()
+    state = {name: value for name, value in vars(progress).items() if name != "losses"}
+    metadata = {"of": json.dumps(_identity(model.config)), "progress": json.dumps(state)}
+    content = safetensors.torch.save(tensors, metadata)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    records.write_whole(path, content + hashlib.sha256(content).digest())
+
+
+def load(path: Path, model: LoopedTransformer, optimiser, draws) -> Progress:
+    """Puts a checkpoint into model, optimiser and draws; raises RecordError unless all fits."""
+    try:
+        content, checksum = (whole := path.read_bytes())[:-32], whole[-32:]
+        if hashlib.sha256(content).digest() != checksum:
+            raise ValueError("its checksum is wrong: it is damaged, or an older version's")
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        metadata, tensors = header["__metadata__"], safetensors.torch.load(content)
+        theirs, ours = json.loads(metadata["of"]), _identity(model.config)
+        if theirs != ours:
+            raise ValueError(f"it was made with {theirs}, and here is {ours}")
+        device = model.config.device
+        progress = Progress(**json.loads(metadata["progress"]), losses=[tensors["loss"].to(device)])
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                parameter.copy_(tensors[f"weights/{name}"])
+                optimiser.state[parameter] = {
+                    "step": torch.tensor(float(progress.step), device=device),
+                    "exp_avg": tensors[f"mean/{name}"].to(device, copy=True),
+                    "exp_avg_sq": tensors[f"square/{name}"].to(device, copy=True),
+                }
+        draws.generator.set_state(tensors["random"])
+        return progress
+    except (ValueError, KeyError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
+        raise records.RecordError(
+            f"{path} cannot be resumed from: {error}. Remove it to train from the start."
+        ) from error
+
+
+def _identity(config: Config) -> dict[str, str | None]:
+    """What must be the same for the rest of a run to be what it would have been."""
+    versions = records.versions()  # numpy draws batches: another version may draw others
+    made_with = {"torch": versions["torch"], "numpy": versions["numpy"], "kernel": kernels.name()}
+    return {"configuration": config.digest(), **made_with}
+
+
+def minutes_ahead(config: Config, out: str = ".") -> float:
+    """How long the run of config would train here, from three steps of it; 0 if it is recorded."""
+    if records.run_folder(out, config).exists():
+        return 0.0
+    with one_thread(config):
+        model, after_weights = initial_model(config)
+        draws, optimiser = sampler.Draws(config, after_weights), adam(config, model)
+        step = timeit.Timer(lambda: update(config, model, optimiser, draws, 1).item())
+        seconds = min(step.repeat(4, number=1))  # the first is slower: it compiles, it allocates
+    return seconds * config.steps / 60
 
 
 def recorded_model(run: records.Run) -> LoopedTransformer:

@@ -1,6 +1,8 @@
 """A run: it learns, it can be killed at any time, it is trained once, and by one process."""
 
+import hashlib
 import itertools
+import json
 import logging
 import math
 import multiprocessing
@@ -22,7 +24,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from icl_core import checkpoints, evaluation, kernels, records, sampler, training
+from icl_core import evaluation, kernels, records, sampler, training
 from icl_core.config import Config
 from icl_core.initial import initial_model
 from icl_core.training import run, train
@@ -533,7 +535,7 @@ def test_garbage_is_no_checkpoint(half):
 
 def signed(path, content):
     """As a program would write it: its sum is right."""
-    path.write_bytes(content + checkpoints.hashlib.sha256(content).digest())
+    path.write_bytes(content + hashlib.sha256(content).digest())
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 8, b"{}", random.Random(1).randbytes(999)])
@@ -549,7 +551,7 @@ def test_a_checkpoint_that_lacks_something_is_refused(half, part):
     """Every tensor and every entry is needed to go on bit for bit."""
     content = half.read_bytes()[:-32]
     tensors = safetensors.torch.load(content)
-    header = checkpoints.json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     metadata = header["__metadata__"]
     assert part in metadata or any(name.startswith(part) for name in tensors)
     metadata.pop(part, None)
@@ -623,7 +625,7 @@ def full(*_):
 @pytest.mark.parametrize("how", ["limit", "fsync", "replace"])
 def test_a_full_disk_at_a_checkpoint_leaves_the_last_one(tmp_path, monkeypatch, how):
     """And no part of the new one; training goes on from there, to the same end."""
-    undisturbed, save = run(tiny(), str(tmp_path / "undisturbed")), checkpoints.save
+    undisturbed, save = run(tiny(), str(tmp_path / "undisturbed")), training.save
 
     def filling(*state):
         if state[-1].step < 7:
@@ -635,12 +637,12 @@ def test_a_full_disk_at_a_checkpoint_leaves_the_last_one(tmp_path, monkeypatch, 
         return save(*state)
 
     original = os.fsync, os.replace
-    monkeypatch.setattr(checkpoints, "save", filling)
+    monkeypatch.setattr(training, "save", filling)
     with pytest.raises(OSError):
         run(tiny(), str(tmp_path))
     monkeypatch.setattr(os, "fsync", original[0])
     monkeypatch.setattr(os, "replace", original[1])
-    monkeypatch.setattr(checkpoints, "save", save)
+    monkeypatch.setattr(training, "save", save)
     folder = records.work_folder(str(tmp_path), tiny())
     assert [path.name for path in folder.iterdir()] == ["checkpoint.safetensors"]
     steps = stepping(monkeypatch)
