@@ -159,20 +159,9 @@ class Config(BaseModel):
             raise ValueError(f"one of {', '.join(there)}, which are what this machine has")
         return device
 
-    @property
-    def encoding(self) -> str:
-        """The short name of the variant's encoding, "" without one."""
-        return VARIANTS[self.variant][0]
-
-    @property
-    def mask(self) -> str:
-        """The short name of the variant's mask, "" without one."""
-        return VARIANTS[self.variant][1]
-
-    @property
-    def n_tokens(self) -> int:
-        """Tokens in a prompt: x_1 y_1 … x_n y_n x_q."""
-        return 2 * self.n_examples + 1
+    encoding = property(lambda self: VARIANTS[self.variant][0])  # short names, "" without one
+    mask = property(lambda self: VARIANTS[self.variant][1])
+    n_tokens = property(lambda self: 2 * self.n_examples + 1)  # x_1 y_1 … x_n y_n x_q
 
     @property
     def place(self) -> str:

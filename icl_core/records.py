@@ -10,7 +10,6 @@ import os
 import platform
 import re
 import shutil
-import socket
 import subprocess
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +24,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from icl_core.config import Config, ConfigError, folder_name
+from icl_core.config import Config, ConfigError
 
 PROJECT = Path(__file__).resolve().parents[1]
 SUMS = "SHA256SUMS"
@@ -146,7 +145,7 @@ def held(path: Path) -> Iterator[None]:
         ) from None
     try:
         now, job = f"{pd.Timestamp.now():%Y-%m-%d %H:%M:%S}", os.environ.get("SLURM_JOB_ID")
-        where = f"process {os.getpid()} on {socket.gethostname()} since {now}"
+        where = f"process {os.getpid()} on {platform.node()} since {now}"
         write_whole(holder, where + (f", SLURM job {job}" if job else ""))
         yield
     finally:
@@ -201,8 +200,8 @@ def _csv(table: pd.DataFrame) -> str:
     return table.to_csv(index=False, float_format="%.9g", na_rep="nan", lineterminator="\n")
 
 
-def read_run(folder: Path) -> Run:
-    """Reads a run; raises RecordError unless the folder is a complete and undamaged one."""
+def read_run(folder: Path, config: Config | None = None) -> Run:
+    """Reads a run; raises RecordError unless it is complete, undamaged and comparable to config."""
     if missing := sorted(name for name in FILES if not (folder / name).is_file()):
         raise RecordError(f"{folder} is not a complete run: it lacks {', '.join(missing)}")
     try:
@@ -216,16 +215,7 @@ def read_run(folder: Path) -> Run:
         run.file(name)
     if not folder.resolve().as_posix().endswith(f"/{run.config.place}"):
         raise RecordError(f"{folder} holds the run {run.config.place}")
-    return run
-
-
-def find_run(out: str, config: Config) -> Run | None:
-    """The recorded run of this config, or None; RecordError if its place holds another."""
-    folder = run_folder(out, config)
-    if not folder.exists():
-        return None
-    run = read_run(folder)
-    theirs, ours = run.config.comparable(), config.comparable()
+    theirs, ours = run.config.comparable(), (config or run.config).comparable()
     differing = [f"{k} = {theirs[k]} there, {v} here" for k, v in ours.items() if theirs[k] != v]
     if differing:
         raise RecordError(
@@ -233,6 +223,12 @@ def find_run(out: str, config: Config) -> Run | None:
             "Nothing recorded is overwritten: choose another out, or remove that folder by hand."
         )
     return run
+
+
+def find_run(out: str, config: Config) -> Run | None:
+    """The recorded run of this config, or None; RecordError if its place holds another."""
+    folder = run_folder(out, config)
+    return read_run(folder, config) if folder.exists() else None
 
 
 def recorded_runs(out: str, configs: Sequence[Config]) -> list[Run]:
@@ -243,13 +239,9 @@ def recorded_runs(out: str, configs: Sequence[Config]) -> list[Run]:
     runs = []
     for config in configs:
         found = []
-        place = root_folder(out) / "data" / config.setup / folder_name(config.variant)
-        for folder in place.glob("b*-seed*/"):
+        for folder in run_folder(out, config).parent.glob("b*-seed*/"):
             try:
-                run = read_run(folder)
-                if run.config.comparable() != config.comparable():
-                    raise RecordError(f"{folder} has other parameters")
-                found.append(run)
+                found.append(read_run(folder, config))
             except RecordError as error:
                 warnings.warn(f"left out: {error}", stacklevel=2)
         runs += sorted(found, key=lambda run: (run.config.b, run.config.seed))

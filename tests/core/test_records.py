@@ -383,7 +383,9 @@ def test_recorded_runs_are_the_comparable_ones_in_order(tmp_path, write):
     write(small(b=3, lr=1e-3))
     (tmp_path / "data/smoke/spe_cm/.b1-seed7.abc").mkdir()  # what a killed process may leave
     asked = [small(variant="CM", b=50), small(b=50, seed=50), small(variant="SPE")]
-    with pytest.warns(UserWarning, match="left out: .*b3-seed42 has other parameters") as warned:
+    with pytest.warns(
+        UserWarning, match="left out: .*b3-seed42 .*lr = 0.001 there, 0.0005"
+    ) as warned:
         runs = recorded_runs(str(tmp_path), asked)
     assert len(warned) == 1
     found = [(run.config.variant, run.config.b, run.config.seed) for run in runs]
