@@ -16,25 +16,15 @@ from icl_core.encodings import VARIANTS
 OBJECTIVES = ("all", "query", "random k", "all, random k", "hidden")
 FUNCTION_CLASSES = ("linear", "sparse", "network", "tree")
 
-_GPT2 = {
-    "d": 5,
-    "steps": 10_000,
-    "log_every": 100,
-    "probe_every": 2_000,
-    "attention_in_residual": True,
-    "final_norm": True,
-    "gelu": "tanh",
-    "init": "gpt2",
-    "table_std": 0.02,
-    "sinusoid_base": 10_000.0,
-    "scalar_read_out": True,
-    "loss_over_d": False,
-    "random_numbers": "numpy",
-}
 _SHORT = {"n_examples": 20, "d": 4, "steps": 2_000, "lr": 1e-3, "log_every": 50, "probe_every": 400}
 BASES = {
     "source": {},
-    "gpt2": _GPT2,  # the textbook's: GPT-2's block, initial weights and sinusoid
+    "gpt2": {  # the textbook's: task and training; block; initial weights and sinusoid; the rest
+        **{"d": 5, "steps": 10_000, "log_every": 100, "probe_every": 2_000},
+        **{"attention_in_residual": True, "final_norm": True, "gelu": "tanh"},
+        **{"init": "gpt2", "table_std": 0.02, "sinusoid_base": 10_000.0},
+        **{"scalar_read_out": True, "loss_over_d": False, "random_numbers": "numpy"},
+    },
     "quick": _SHORT
     | {"steps": 1_500, "probe_every": 300, "curve_prompts": 256, "evaluation_prompts": 640},
     "smoke": {
@@ -68,8 +58,8 @@ def integer(low: int, high: int):
 
 def positive(high: float):
     """The type of a number above 0."""
-    words = f"a number > 0 and ≤ {high:g}"
-    return Annotated[float, Field(strict=True, gt=0, le=high, description=words)]
+    bounds = Field(strict=True, gt=0, le=high, description=f"a number > 0 and ≤ {high:g}")
+    return Annotated[float, bounds]
 
 
 class ConfigError(ValueError):

@@ -25,9 +25,8 @@ def target_errors(
 ) -> np.ndarray:
     """(T, K, B): (ŷ_q - y_q)² / d after each iteration, with k examples before the query.
 
-    The prompt is cut after x_{k+1}, which then is the query, so that no later token can leak.
-    Under a causal mask nothing can, and one pass over the whole prompt gives all k at once.
-    loops and change are those of the model.
+    The prompt is cut after x_{k+1}, so that no later token can leak. Under a causal mask nothing
+    can, and one pass gives all k at once. loops and change are those of the model.
     """
     chunks, ks = [], list(ks)
     for part in zip(*(own.to(model.config.device).split(CHUNK) for own in prompts)):
@@ -75,12 +74,7 @@ def tests_table(model: LoopedTransformer) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["launch", "std", "error"])
 
 
-# What a model does inside.
-
-
-def hiding(
-    config: Config, rows: Sequence[int], columns: Sequence[int], layers: Sequence[int] = ()
-) -> Tensor:
+def hiding(config: Config, rows, columns, layers: Sequence[int] = ()) -> Tensor:
     """(1, layers, 1, L, L), for the scores: token rows[i] may not look at columns[i], -inf there.
 
     layers: counted from 0; () is all of them.
@@ -98,10 +92,9 @@ def pair_hidden(config: Config, layers: Sequence[int] = ()) -> Tensor:
 
 @torch.no_grad()
 def planted_error(model: LoopedTransformer, prompts: Prompts) -> float:
-    """How far the prediction at the middle x_i is from an answer planted there: squared error / d.
+    """Squared error / d, mean over prompts, of the middle example's prediction from a planted y_i.
 
-    y_i of the prompt is replaced by another prompt's: a model that copies scores 0, one that does
-    not about 2. Mean over prompts.
+    That is another prompt's: a model that copies scores 0, one that does not about 2.
     """
     i, device = model.config.n_examples // 2, model.config.device
     planted = prompts.answers[:, i].roll(1).to(device)
@@ -138,10 +131,8 @@ def probe(model: LoopedTransformer, prompts: Prompts) -> tuple[tuple, list[tuple
     changes = None, *(pair_hidden(config, layers).to(config.device) for layers in ([0], []))
     errors = [query_error(model, few, change) for change in changes]
     maps = attention_maps(model, prompts.first(ATTENTION_PROMPTS).tokens)
-    y_to_x = maps[..., 1::2, :-1:2].diagonal(dim1=-2, dim2=-1).mean(dim=(2, 4))
-    x_to_y = maps[..., :-1:2, 1::2].diagonal(dim1=-2, dim2=-1).mean(dim=(2, 4))
-    rows = [
-        (t + 1, layer + 1, head + 1, float(weight), float(x_to_y[t, layer, head]))
-        for (t, layer, head), weight in np.ndenumerate(y_to_x.numpy())
-    ]
+    pairs = maps[..., 1::2, :-1:2], maps[..., :-1:2, 1::2]
+    weights = torch.stack([own.diagonal(dim1=-2, dim2=-1).mean(dim=(2, 4)) for own in pairs], -1)
+    places = np.ndindex(*weights.shape[:-1])
+    rows = [(t + 1, i + 1, h + 1, *weights[t, i, h].tolist()) for t, i, h in places]
     return (*errors, planted_error(model, few)), rows

@@ -16,12 +16,10 @@ SMALL_READ_IN = 3  # the stream of its random numbers
 def initial_model(config: Config) -> tuple[LoopedTransformer, torch.Generator]:
     """The model before its first step, and torch's random numbers as the weights left them.
 
-    Source: PyTorch's default for every layer, drawn in the order of making after the generator was
-    seeded; the global generator is left as it was. With init gpt2 the blocks are N(0, 0.02) and
-    residual projections N(0, 0.02 / √(2 layers)), biases 0, drawn from (seed) by numpy: with the
-    source's random numbers its other weights and its prompts stay as they were, with numpy's every
-    weight comes from there. A learned encoding's rows have standard deviation table_std, a small
-    read-in's weights 0.02. N(0, σ): σ is the standard deviation.
+    Source: PyTorch's default for every layer, in the order of making; the global generator is left
+    as it was. With init gpt2 the blocks are N(0, 0.02), residual projections N(0, 0.02 /
+    √(2 layers)), biases 0, by numpy, and with numpy's random numbers every other weight is, too. A
+    learned encoding's rows have standard deviation table_std, a small read-in's weights 0.02.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)

@@ -132,10 +132,7 @@ class LoopedTransformer(nn.Module):
         return torch.stack(predictions)
 
     def scores(self, n_tokens: int, device: torch.device) -> tuple[Tensor, Tensor | None]:
-        """What encoding and mask do to the scores, made once a length: bias, rotation.
-
-        bias: (H or 1, L, L), added to them; rotation: (L, D / 2H), complex, turns q and k.
-        """
+        """Made once a length: bias of scores, (H or 1, L, L); rotation of q and k, (L, D / 2H)."""
         if (n_tokens, device) not in self._scores:
             with device:
                 bias = MASKS[self.config.mask](n_tokens) + self.encoding.score_bias(n_tokens)

@@ -15,16 +15,12 @@ from icl_core.sampler import HIDING, LENGTHS, Prompts, generator
 
 
 class Asked(NamedTuple):
-    """A step's prompts as an objective sees them; a query's own answer is never among the tokens.
+    """A step's prompts as an objective sees them; the query's answer is never among the tokens."""
 
-    tokens: (B, L, d); answers: (B, R), those asked for; rows: the R tokens that they are asked of;
-    change: added to the attention scores, as in LoopedTransformer.forward.
-    """
-
-    tokens: Tensor
-    answers: Tensor
-    rows: Rows
-    change: Tensor | None = None
+    tokens: Tensor  # (B, L, d)
+    answers: Tensor  # (B, R), those asked for
+    rows: Rows  # the R tokens that they are asked of
+    change: Tensor | None = None  # added to the attention scores, as in LoopedTransformer.forward
 
 
 def all_tokens(prompts: Prompts, config: Config, step: int) -> Asked:
@@ -48,10 +44,7 @@ def at_random_k(objective: Callable[..., Asked]) -> Callable[..., Asked]:
 
 
 def hidden(prompts: Prompts, config: Config, step: int) -> Asked:
-    """The query, and the examples whose answers no token may look at in this step.
-
-    Any number of them, 0 … n alike, and any set of that size alike.
-    """
+    """The query, and the examples, any set of 0 … n alike, whose answers no token may look at."""
     rng = generator(HIDING, config.seed, step)
     order = rng.permutation(config.n_examples)
     examples = np.sort(order[: rng.integers(config.n_examples + 1)])
@@ -77,8 +70,5 @@ def asked(prompts: Prompts, config: Config, step: int) -> Asked:
 
 
 def loss(predictions: Tensor, answers: Tensor, d: int) -> Tensor:
-    """Squared error / d, mean over iterations, prompts and the tokens asked.
-
-    predictions: (T, B, R); answers: (B, R).
-    """
+    """Squared error / d, mean over all of predictions (T, B, R); answers: (B, R)."""
     return F.mse_loss(predictions, answers.expand_as(predictions)) / d

@@ -110,8 +110,7 @@ def write_whole(path: Path, content: bytes | str) -> None:
 
 def sha256(path: Path) -> str:
     """The SHA-256 of a file's content."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def write_sums(folder: Path, sums: dict[str, str]) -> None:
@@ -129,20 +128,15 @@ def read_sums(folder: Path) -> dict[str, str]:
 
 @contextmanager
 def held(path: Path) -> Iterator[None]:
-    """Holds the lock at path; a lock of the operating system's goes when its process does.
-
-    Raises HeldError, naming the holder, if another process has it.
-    """
+    """Holds the lock at path, which goes with the process; raises HeldError, naming its holder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lock, holder = filelock.FileLock(path), path.with_suffix(".holder")
     try:
         lock.acquire(timeout=0.5)  # who only looks holds it for a moment too
     except filelock.Timeout:
         who = holder.read_text(encoding="utf-8") if holder.exists() else "another process"
-        advice = "Nothing was touched: wait for it, or stop it and run this again, which resumes."
-        raise HeldError(
-            f"{path.parent.name}/{path.stem} is being trained by {who}. {advice}"
-        ) from None
+        told = f"{path.parent.name}/{path.stem} is being trained by {who}. Nothing was touched: "
+        raise HeldError(told + "wait, or stop it and run this again, which resumes.") from None
     try:
         now, job = f"{pd.Timestamp.now():%Y-%m-%d %H:%M:%S}", os.environ.get("SLURM_JOB_ID")
         where = f"process {os.getpid()} on {platform.node()} since {now}"
@@ -154,10 +148,7 @@ def held(path: Path) -> Iterator[None]:
 
 
 def commit() -> str | None:
-    """The project's git commit, with -dirty where the working tree differs, or ICL_COMMIT's value.
-
-    None without git, and where the project is a mere folder in another repository.
-    """
+    """The project's own git commit, -dirty if the working tree differs; else ICL_COMMIT's value."""
     command = ["git", f"--git-dir={PROJECT / '.git'}", f"--work-tree={PROJECT}", "describe"]
     command += ["--always", "--dirty", "--abbrev=40"]
     git = subprocess.run(command, capture_output=True, text=True) if shutil.which("git") else None
@@ -171,7 +162,7 @@ def versions() -> dict[str, str]:
 
 
 def write_run(out: str, config: Config, made_by: dict, tables: dict, tensors: dict) -> Run:
-    """Writes the whole folder, then gives it its name; raises RecordError if it is taken.
+    """Writes a folder, then gives it the run's name; raises RecordError if that is taken.
 
     tables: file name -> rows, as in COLUMNS; tensors: file name -> tensors by name.
     """
@@ -232,10 +223,7 @@ def find_run(out: str, config: Config) -> Run | None:
 
 
 def recorded_runs(out: str, configs: Sequence[Config]) -> list[Run]:
-    """Every complete run, at any (b, seed), comparable with one of configs; by variant, b, seed.
-
-    Warns of what it leaves out.
-    """
+    """Every run, at any (b, seed), comparable with one of configs; warns of what it leaves out."""
     runs = []
     for config in configs:
         found = []

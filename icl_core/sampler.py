@@ -12,25 +12,20 @@ from torch import Tensor
 
 from icl_core.config import Config
 
-# The first word of a generator's seed keeps the streams apart: no training batch, whatever its
-# seed and step, shares a stream with the evaluation prompts or with the initial weights.
+# The first word of a generator's seed: no two of these share a stream, whatever seed and step.
 TRAINING, EVALUATION, WEIGHTS, BOOTSTRAP, LENGTHS, HIDING = range(6)
 SPARSITY, HIDDEN, DEPTH = 2, 100, 4
 
-# The source's: prompts of a check, seed and number of the tests, prompts of a test, seeds in order.
-CHECK_PROMPTS = 320
-TEST_SEED, N_TESTS, TEST_PROMPTS, TEST_ORDER = 520_195_946, 10, 1280, (42, 451, 1984)
+# The source's: prompts of a check and of a test; seed and number of the tests, seeds in order.
+CHECK_PROMPTS, TEST_PROMPTS = 320, 1280
+TEST_SEED, N_TESTS, TEST_ORDER = 520_195_946, 10, (42, 451, 1984)
 
 
 class Prompts(NamedTuple):
-    """B prompts and what they ask for.
+    """B prompts and what they ask for."""
 
-    tokens: (B, L, d), x_1 y_1 … x_n y_n x_q with L = 2 n + 1; y_i in the first coordinate.
-    answers: (B, n + 1), y_1 … y_n y_q; the last one is not among the tokens.
-    """
-
-    tokens: Tensor
-    answers: Tensor
+    tokens: Tensor  # (B, L, d), x_1 y_1 … x_n y_n x_q with L = 2 n + 1; y_i in the first coordinate
+    answers: Tensor  # (B, n + 1), y_1 … y_n y_q; the last one is not among the tokens
 
     def first(self, n_prompts: int) -> "Prompts":
         """The first of them."""
@@ -51,9 +46,8 @@ def assemble(x: Tensor, y: Tensor) -> Prompts:
 class Draws:
     """The prompts of a run, from the random numbers that its setup has.
 
-    Torch's: the source's, in its order, after the initial weights: the check before training;
-    training; after every probe_every steps a check in between. Numpy's: each batch is a pure
-    function of (seed, step), the same for every variant, b and device.
+    Torch's: the source's, after the initial weights: a check, training, and after every
+    probe_every steps a check in between. Numpy's: a batch is a pure function of (seed, step).
     """
 
     def __init__(self, config: Config, after_weights: torch.Generator):
@@ -91,8 +85,7 @@ def source_prompts(
 def source_tests(config: Config) -> Iterator[tuple[float, Prompts]]:
     """The ten tests of a run: the standard deviation of x, itself drawn from U(0, 2), and prompts.
 
-    One seed for the three runs of a variant and b, one after the other; a seed that is not the
-    source's gets the tests of its first.
+    The source's three seeds go on in one stream; any other has the tests of its first.
     """
     random = torch.Generator().manual_seed(TEST_SEED)
     before = N_TESTS * TEST_ORDER.index(config.seed) if config.seed in TEST_ORDER else 0

@@ -22,7 +22,7 @@ from icl_core.initial import initial_model
 from icl_core.model import LoopedTransformer
 
 logger = logging.getLogger(__name__)
-CHECKPOINT_SECONDS = 30
+CHECKPOINT_SECONDS = 30  # whatever stops a run, the next call goes on from the last checkpoint
 
 
 @dataclass
@@ -51,10 +51,10 @@ class Progress:
 
 
 def run(config: Config, out: str = ".") -> records.Run:
-    """The recorded run of config: loaded if it is finished, else resumed or trained, and recorded.
+    """The run recorded in out's data/, which is trained first, or resumed, if it is not there.
 
-    out is the folder, relative to the project's, whose data/ holds the record. Raises RecordError
-    if the run's place holds a run of another configuration, HeldError if another process trains it.
+    Raises RecordError if its place holds a run of another configuration, HeldError if another
+    process trains it.
     """
     if finished := records.find_run(out, config):
         return finished
@@ -98,10 +98,7 @@ def one_thread(config: Config):
 
 
 def train(config: Config, checkpoint: Path) -> tuple[LoopedTransformer, Progress]:
-    """Trains from the checkpoint, if there is one, to config.steps or to a loss that is not finite.
-
-    A checkpoint twice a minute: whatever stops the process, the next call goes on from there.
-    """
+    """Trains, from the checkpoint if there is one, to config.steps or a loss that is not finite."""
     model, after_weights = initial_model(config)
     draws, optimiser = sampler.Draws(config, after_weights), adam(config, model)
     prompts = sampler.evaluation_prompts(config).first(config.curve_prompts)
@@ -123,7 +120,11 @@ def train(config: Config, checkpoint: Path) -> tuple[LoopedTransformer, Progress
         if now - saved > CHECKPOINT_SECONDS or progress.is_over(config):
             progress.seconds, saved = progress.seconds + now - saved, now
             save(checkpoint, model, optimiser, draws, progress)
-            logger.info("%s: %s", config.place, in_words(config, progress))
+            left = (config.steps - progress.step) * progress.seconds / progress.step / 60
+            rows = progress.tables.get("curves.csv", [])
+            latest = f"loss {rows[-1][1]:.3g}, target error {rows[-1][2]:.3g}, " if rows else ""
+            told = config.place, progress.step, config.steps, latest, left
+            logger.info("%s: step %d of %d, %s%.0f minutes left", *told)
     return model, progress
 
 
@@ -164,14 +165,6 @@ def look(model: LoopedTransformer, draws, prompts, progress: Progress) -> None:
         progress.add("checks.csv", (progress.step, error))
 
 
-def in_words(config: Config, progress: Progress) -> str:
-    """Where a run is, the last row of its curves, how long it has yet to go."""
-    left = (config.steps - progress.step) * progress.seconds / progress.step / 60
-    rows = progress.tables.get("curves.csv", [])
-    latest = f"loss {rows[-1][1]:.3g}, target error {rows[-1][2]:.3g}, " if rows else ""
-    return f"step {progress.step} of {config.steps}, {latest}{left:.0f} minutes left"
-
-
 def save(path: Path, model: LoopedTransformer, optimiser, draws, progress: Progress) -> None:
     """Replaces the checkpoint; raises OSError, and leaves the last good one, if it cannot."""
     tensors = {"random": draws.generator.get_state(), "loss": progress.loss()}
@@ -190,8 +183,8 @@ def save(path: Path, model: LoopedTransformer, optimiser, draws, progress: Progr
 def load(path: Path, model: LoopedTransformer, optimiser, draws) -> Progress:
     """Puts a checkpoint into model, optimiser and draws; raises RecordError unless all fits."""
     try:
-        content, checksum = (whole := path.read_bytes())[:-32], whole[-32:]
-        if hashlib.sha256(content).digest() != checksum:
+        content = (whole := path.read_bytes())[:-32]
+        if hashlib.sha256(content).digest() != whole[-32:]:
             raise ValueError("its checksum is wrong: it is damaged, or an older version's")
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
         metadata, tensors = header["__metadata__"], safetensors.torch.load(content)
