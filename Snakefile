@@ -21,7 +21,7 @@ OUT = Path(config["out"])
 AXES = ("setups", "b", "seeds")
 RUN = "build/runs/{notebook}/{setup}-b{b}-seed{seed}"
 RUNS = {  # notebook -> its runs in the grid's order
-    name: [dict(setup=s, b=b, seed=seed) for s, b, seed in product(*map(own.get, AXES))]
+    name: [dict(setup=s, b=b, seed=e) for s, b, e in product(*(own.get(x, []) for x in AXES))]
     for name, own in config["notebooks"].items()
 }
 ALL = [OUT / f"{RUN}.ipynb".format(notebook=n, **run) for n, runs in RUNS.items() for run in runs]
@@ -48,10 +48,10 @@ def pages(wildcards):
     commands, shown = [], []
     for notebook, runs in RUNS.items():
         executed, stored = (OUT / f"{own}/{notebook}.ipynb" for own in ("build", "notebooks"))
-        commands.append(execute(executed, notebook, **runs[0]))
-        commands.append(command("pages", "store", executed, stored))
+        commands.append(execute(executed, notebook, **(runs or [{}])[0]))
+        commands.append(command("stored", executed, stored, OUT / "figures"))
         shown.append(f"{config['notebooks'][notebook].get('page', 'appendix')}={stored}")
-    return "\n".join([*commands, command("pages", "build", OUT, *shown)])
+    return "\n".join([*commands, command("pages", OUT / "report", *shown)])
 
 
 rule report:

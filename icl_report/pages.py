@@ -8,15 +8,11 @@ and the same notebooks give the same bytes.
 
 import argparse
 import base64
-import copy
 import hashlib
-import os
 import re
-import sys
 from itertools import chain, count
 from pathlib import Path
 
-import jupytext
 import nbformat
 from jinja2 import Environment, FileSystemLoader, pass_context
 from nbconvert import HTMLExporter
@@ -25,77 +21,13 @@ from nbformat import NotebookNode
 from traitlets import Unicode
 from traitlets.config import Config
 
-from icl_core.records import PROJECT, write_whole
+from icl_core.records import write_whole
 from icl_report.markup import Chapter, href, picture
 from icl_report.text import LANGUAGES, RUSSIAN
 
 PICTURES = ("image/svg+xml", "image/png")
 ALT = re.compile(r"\s*<!--\s*alt:\s*(.*?)\s*-->", re.S)  # in a caption
 PAGE = Path(__file__).parent / "page"  # its templates, style and script
-LASTING = ("jupytext", "kernelspec", "language_info")  # of a notebook's metadata
-VOLATILE = {"papermill", "execution", "ExecuteTime", "collapsed", "scrolled"}  # of a cell's
-WIDGET = "application/vnd.jupyter.widget-view+json"
-PLACES = {sys.prefix, str(PROJECT), str(Path.home())} - {"/"}
-PLACE = "|".join(re.escape(place) for place in sorted(PLACES, key=len, reverse=True))
-VOLATILE_TEXT = {
-    r"[^\s\"'<>]*/ipykernel_\d+/\d+\.py": "cell",  # a warning's place: the kernel's process number
-    rf"(?<![\w.])(?:{PLACE})(?![\w.-])": "…",  # a path on this machine
-    r" at 0x[0-9a-f]+": "",  # an object's address
-}
-
-
-def clean(notebook: NotebookNode) -> NotebookNode:
-    """A copy with nothing in it that differs from machine to machine or from run to run.
-
-    Tags, outputs and the jupytext and kernelspec metadata stay. Raises nbformat's ValidationError.
-    """
-    notebook = copy.deepcopy(notebook)
-    lasting = {key: notebook.metadata[key] for key in LASTING if key in notebook.metadata}
-    lasting.get("language_info", {}).pop("version", None)
-    notebook.metadata = nbformat.from_dict(lasting)
-    notebook.nbformat_minor = max(5, notebook.nbformat_minor)  # the first with cell ids
-    executed = 0
-    for number, cell in enumerate(notebook.cells, start=1):
-        cell.id = f"cell-{number}"
-        for key in VOLATILE & set(cell.metadata):
-            del cell.metadata[key]
-        if not _tags(cell):
-            cell.metadata.pop("tags", None)
-        if cell.cell_type == "code":
-            executed += cell.execution_count is not None
-            _clean_outputs(cell, executed)
-    nbformat.validate(notebook)
-    return notebook
-
-
-def store(executed: Path, stored: Path) -> None:
-    """Writes the executed notebook, cleaned, beside its .py, as old as that is.
-
-    JupyterLab refuses a .py whose .ipynb is newer. Raises ValueError, and leaves the file, if the
-    stored notebook was edited by hand and its .py does not have the edit.
-    """
-    source = stored.with_suffix(".py")
-    if stored.exists() and source.exists():
-        there = nbformat.read(stored, as_version=4)
-        if _text(there) not in (there.metadata.get("text"), _text(jupytext.read(source))):
-            raise ValueError(
-                f"{stored} was edited since it was built, and {source.name} was not: to keep the "
-                f"edit, jupytext --sync {stored}; to drop it, remove {stored.name}. Then again"
-            )
-    notebook = clean(nbformat.read(executed, as_version=4))
-    notebook.metadata["text"] = _text(notebook)
-    stored.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(stored, nbformat.writes(notebook) + "\n")
-    if source.exists():
-        time = source.stat().st_mtime_ns
-        os.utime(stored, ns=(time, time))
-
-
-def _text(notebook: NotebookNode) -> str:
-    """The SHA-256 of what a person wrote in the notebook: its cells, without papermill's."""
-    cells = [c for c in notebook.cells if "injected-parameters" not in _tags(c)]
-    text = repr([(cell.cell_type, cell.source, _tags(cell)) for cell in cells])
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def build(pages: dict[str, list[Path]], folder: Path) -> list[Path]:
@@ -107,7 +39,7 @@ def build(pages: dict[str, list[Path]], folder: Path) -> list[Path]:
     """
     _refuse_broken([path for notebooks in pages.values() for path in notebooks])
     sources = {
-        page: {path.stem: clean(nbformat.read(path, as_version=4)) for path in notebooks}
+        page: {path.stem: nbformat.read(path, as_version=4) for path in notebooks}
         for page, notebooks in pages.items()
     }
     english = _chapters(sources, "en", {})
@@ -121,16 +53,6 @@ def build(pages: dict[str, list[Path]], folder: Path) -> list[Path]:
     for path, page in written.items():
         write_whole(path, page)
     return list(written)
-
-
-def write_figures(notebooks: list[Path], folder: Path) -> None:
-    """Writes folder/<name>.<language>.svg for each figure among the notebooks' outputs."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in notebooks:
-        for output in _outputs(path):
-            if name := output.get("metadata", {}).get("name"):
-                for language, kind in (("ru", RUSSIAN), ("en", "image/svg+xml")):
-                    write_whole(folder / f"{name}.{language}.svg", output.data[kind])
 
 
 class OneLanguage(Preprocessor):
@@ -243,26 +165,6 @@ def _refuse_broken(notebooks: list[Path]) -> None:
         raise ValueError("\n  ".join(faults))
 
 
-def _clean_outputs(cell: NotebookNode, executed: int) -> None:
-    if cell.execution_count is not None:
-        cell.execution_count = executed
-    cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
-    for output in cell.outputs:
-        if "execution_count" in output:
-            output.execution_count = cell.execution_count
-        for texts in (output, output.get("data", {})):
-            for key in [key for key in texts if key.startswith(("text", "traceback", "evalue"))]:
-                texts[key] = _clean_text(texts[key])
-
-
-def _clean_text(text: str | list[str]) -> str | list[str]:
-    if isinstance(text, list):
-        return [_clean_text(line) for line in text]
-    for pattern, replacement in VOLATILE_TEXT.items():
-        text = re.sub(pattern, replacement, text)
-    return text
-
-
 def _chapters(
     sources: dict[str, dict[str, NotebookNode]], language: str, twins: dict[str, list[str]]
 ) -> dict[str, list[Chapter]]:
@@ -324,24 +226,15 @@ def _allowed(text: str) -> str:
 
 
 def main() -> None:
-    """Stores executed notebooks cleaned, and builds pages from stored ones."""
+    """Builds the pages, in both languages, from stored notebooks."""
     parser = argparse.ArgumentParser(prog="python -m icl_report.pages", description=main.__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    storing = commands.add_parser("store", help="store an executed notebook without what varies")
-    storing.add_argument("executed", type=Path)
-    storing.add_argument("stored", type=Path)
-    made = commands.add_parser("build", help="write out/report/*.html and out/figures/*.svg")
-    made.add_argument("out", type=Path)
-    made.add_argument("pages", nargs="+", help="page=notebook: executed notebooks, in order")
-    arguments = parser.parse_args()
-    if arguments.command == "store":
-        store(arguments.executed, arguments.stored)
-    else:
-        pages: dict[str, list[Path]] = {}
-        for page, _, path in (own.partition("=") for own in arguments.pages):
-            pages.setdefault(page, []).append(Path(path))
-        build(pages, arguments.out / "report")
-        write_figures([*chain(*pages.values())], arguments.out / "figures")
+    parser.add_argument("folder", type=Path, help="where they are written")
+    parser.add_argument("notebooks", nargs="+", help="page=notebook, in order")
+    given = parser.parse_args()
+    pages = {}
+    for page, _, path in (own.partition("=") for own in given.notebooks):
+        pages.setdefault(page, []).append(Path(path))
+    build(pages, given.folder)
 
 
 if __name__ == "__main__":

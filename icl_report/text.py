@@ -19,6 +19,8 @@ from matplotlib.axis import Axis
 from matplotlib.text import Text
 from matplotlib.ticker import Formatter, LogFormatter, LogLocator, NullFormatter, ScalarFormatter
 
+from icl_core.records import root_folder
+
 LANGUAGES = ("ru", "en")
 RUSSIAN = "application/vnd.icl.russian"  # an output's Russian twin, beside its English data
 BROKEN = {
@@ -140,6 +142,13 @@ def figure(name: str, drawn: plt.Figure, extra: dict | None = None) -> None:
         shown[language] = svg.getvalue()
     plt.close(drawn)
     _emit("image/svg+xml", shown, missing, extra, name=name)
+
+
+def again(name: str, out: str = ".") -> None:
+    """Emits a figure that another notebook drew, from figures/: it is drawn in one place only."""
+    folder = root_folder(out) / "figures"
+    shown = {own: (folder / f"{name}.{own}.svg").read_text(encoding="utf-8") for own in LANGUAGES}
+    _emit("image/svg+xml", shown, set(), again=name)
 
 
 def _emit(kind: str, shown: dict, missing: set[str], extra: dict | None = None, **metadata) -> None:

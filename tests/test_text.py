@@ -126,6 +126,16 @@ def test_a_figure_is_one_output_with_its_russian_twin_and_the_same_each_time(sho
     assert not re.search(r"\d{4}-\d\d-\d\dT", data["image/svg+xml"]), "no dates"
 
 
+def test_a_figure_is_shown_again_from_its_files(shown, tmp_path):
+    (tmp_path / "figures").mkdir()
+    for language in ("ru", "en"):
+        (tmp_path / f"figures/line.{language}.svg").write_text(f"<svg>{language}</svg>")
+    text.again("line", str(tmp_path))
+    ((data, about),) = shown
+    assert data == {"image/svg+xml": "<svg>en</svg>", RUSSIAN: "<svg>ru</svg>"}
+    assert about == {"again": "line"}
+
+
 def test_what_the_glossary_lacks_goes_along_with_the_output(shown, words):
     """The notebook shows its figure all the same; the page refuses it."""
     text.figure("line", draw("epoch"))
