@@ -7,7 +7,7 @@ from contextlib import ExitStack
 import numpy as np
 import pandas as pd
 import torch
-from scipy import stats
+from scipy import optimize, stats
 from torch import Tensor
 
 from icl_core.config import Config
@@ -136,3 +136,39 @@ def probe(model: LoopedTransformer, prompts: Prompts) -> tuple[tuple, list[tuple
     places = np.ndindex(*weights.shape[:-1])
     rows = [(t + 1, i + 1, h + 1, *weights[t, i, h].tolist()) for t, i, h in places]
     return (*errors, planted_error(model, few)), rows
+
+
+# Reference solvers: (B,) predictions of the answer to x_{k+1}, with k examples before it.
+
+
+def least_squares(prompts: Prompts, k: int) -> Tensor:
+    """x_{k+1}ᵀw with the shortest w that minimises Σ_i (y_i - wᵀx_i)² (Garg et al. 2022, §3)."""
+    x, y, query = _examples(prompts, k)
+    return (torch.linalg.pinv(x) @ y * query).sum(dim=(1, 2))
+
+
+def gradient_steps(prompts: Prompts, k: int, rates: Sequence[float]) -> Tensor:
+    """x_{k+1}ᵀw after a step of gradient descent a rate, from w = 0 (arXiv 2212.07677, §3).
+
+    w ← w + rate · mean_i (y_i - wᵀx_i) x_i; without examples w stays 0.
+    """
+    x, y, query = _examples(prompts, k)
+    w = torch.zeros_like(query)
+    for rate in rates:
+        w = w + rate * (x.mT @ (y - x @ w)) / max(k, 1)
+    return (w * query).sum(dim=(1, 2))
+
+
+def best_rates(prompts: Prompts, k: int, steps: int) -> np.ndarray:
+    """(steps,), for 1 or 2: the rates of gradient_steps with the least mean squared error there."""
+
+    def error(rates):
+        return float((gradient_steps(prompts, k, rates) - prompts.answers[:, k]).square().mean())
+
+    return optimize.minimize(error, [0.5] * steps, method="Nelder-Mead").x
+
+
+def _examples(prompts: Prompts, k: int) -> tuple[Tensor, Tensor, Tensor]:
+    """x (B, k, d) and y (B, k, 1) of the examples and x_{k+1} (B, d, 1), in float64."""
+    tokens = prompts.cut(k).tokens.double()
+    return tokens[:, :-1:2], tokens[:, 1::2, :1], tokens[:, -1, :, None]

@@ -351,3 +351,65 @@ def test_uniform_attention_gives_each_token_its_part(perturbed):
         torch.nn.init.zeros_(block.attention.qkv.bias[: config.width])
     _, rows = evaluation.probe(model, sampler.evaluation_prompts(config))
     assert [row[3:] for row in rows] == [(pytest.approx(1 / 11), pytest.approx(1 / 11))] * 4
+
+
+# Reference solvers.
+
+
+def whole(d, **changes):
+    return sampler.evaluation_prompts(Config(setup="gpt2", d=d, n_examples=9, **changes))
+
+
+@pytest.mark.parametrize("k", [0, 1, 3, 9])
+def test_least_squares_is_numpy_s_of_minimum_norm(k):
+    """Exact from d examples on, 0 without any."""
+    prompts = whole(3, curve_prompts=8, evaluation_prompts=8)
+    predictions = evaluation.least_squares(prompts, k)
+    for tokens, answer, prediction in zip(prompts.tokens.double(), prompts.answers, predictions):
+        x, y = tokens[0 : 2 * k : 2].numpy(), tokens[1 : 2 * k : 2, 0].numpy()
+        expected = tokens[2 * k].numpy() @ np.linalg.lstsq(x, y)[0] if k else 0
+        assert float(prediction) == pytest.approx(expected, abs=1e-6)
+        assert k < 3 or float(prediction) == pytest.approx(float(answer[k]), abs=1e-3)
+
+
+@pytest.mark.parametrize("k", [0, 1, 4])
+@pytest.mark.parametrize("rates", [[], [0.7], [1.2, 0.3]])
+def test_gradient_steps_are_those_written_out(k, rates):
+    """Example by example, from w = 0."""
+    prompts = whole(3, curve_prompts=8, evaluation_prompts=8)
+    predictions = evaluation.gradient_steps(prompts, k, rates)
+    assert predictions.shape == (8,)
+    for tokens, prediction in zip(prompts.tokens.double().numpy(), predictions):
+        w = np.zeros(3)
+        for rate in rates:
+            moves = [(tokens[2 * i + 1, 0] - w @ tokens[2 * i]) * tokens[2 * i] for i in range(k)]
+            w = w + rate * sum(moves, np.zeros(3)) / max(k, 1)
+        assert float(prediction) == pytest.approx(w @ tokens[2 * k], abs=1e-9)
+
+
+def test_a_solver_sees_neither_the_answer_nor_what_follows():
+    prompts = whole(2, curve_prompts=8, evaluation_prompts=8)
+    poisoned = Prompts(prompts.tokens.clone(), torch.full_like(prompts.answers, math.nan))
+    poisoned.tokens[:, 9:] = math.nan  # y_5 and all that follows
+    for solve in (evaluation.least_squares, lambda p, k: evaluation.gradient_steps(p, k, [1, 1])):
+        assert torch.equal(solve(poisoned, 4), solve(prompts, 4))
+
+
+def test_the_best_rates_are_the_best():
+    """One step's in closed form; of two no neighbour is better; by theory, a step leaves .087."""
+    prompts = sampler.evaluation_prompts(Config(setup="gpt2", evaluation_prompts=5000))
+    answers = prompts.answers[:, 63]
+
+    def error(rates):
+        squared = (evaluation.gradient_steps(prompts, 63, rates) - answers).square()
+        return float(squared.mean()) / 5
+
+    (rate,), two = (evaluation.best_rates(prompts, 63, steps) for steps in (1, 2))
+    step = evaluation.gradient_steps(prompts, 63, [1])
+    assert rate == pytest.approx(float((step * answers).sum() / step.square().sum()), abs=1e-3)
+    assert error([rate]) == pytest.approx(
+        1 - 1 / (1 + 6 / 63), rel=0.1
+    )  # E S² = (1 + (d + 1) / n) I
+    assert error(two) < 0.3 * error([rate])
+    for move in ([0.02, 0], [-0.02, 0], [0, 0.02], [0, -0.02], [0.02, -0.02], [-0.02, 0.02]):
+        assert error(two) < error(two + move)
