@@ -6,7 +6,8 @@ last bit. A field's default is the source experiment's value; a setup is named b
 
 import hashlib
 import re
-from typing import Annotated, Literal
+from dataclasses import asdict
+from typing import Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -15,6 +16,7 @@ from icl_core.encodings import VARIANTS
 
 OBJECTIVES = ("all", "query", "random k", "all, random k", "hidden")
 FUNCTION_CLASSES = ("linear", "sparse", "network", "tree")
+SIGNS = {"ge": "≥", "gt": ">", "le": "≤"}  # of a number's bounds, in refusals
 
 _SHORT = {"n_examples": 20, "d": 4, "steps": 2_000, "lr": 1e-3, "log_every": 50, "probe_every": 400}
 BASES = {
@@ -50,18 +52,6 @@ CHOICES = {  # what a setup's name has behind a "+", each exchanged in its base
 }
 
 
-def integer(low: int, high: int):
-    """The type of a whole number in that range, both ends included."""
-    bounds = Field(strict=True, ge=low, le=high, description=f"an integer from {low} to {high}")
-    return Annotated[int, bounds]
-
-
-def positive(high: float):
-    """The type of a number above 0."""
-    bounds = Field(strict=True, gt=0, le=high, description=f"a number > 0 and ≤ {high:g}")
-    return Annotated[float, bounds]
-
-
 class ConfigError(ValueError):
     """Names every bad parameter: its value, the accepted range and what to do."""
 
@@ -82,43 +72,43 @@ def settings(setup: str) -> dict:
 class Config(BaseModel):
     """One run. What is not given is the setup's. Raises :class:`ConfigError`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
 
     setup: str = "source"
     variant: Literal[tuple(VARIANTS)] = "none"
-    b: integer(1, 100) = 1  # loop iterations
-    seed: integer(0, 2**32 - 1) = 42
+    b: int = Field(1, ge=1, le=100)  # loop iterations
+    seed: int = Field(42, ge=0, le=2**32 - 1)
     # the task
-    d: integer(1, 1000) = 8  # dimension of x
-    n_examples: integer(1, 10_000) = 63
+    d: int = Field(8, ge=1, le=1000)  # dimension of x
+    n_examples: int = Field(63, ge=1, le=10_000)
     function_class: Literal[FUNCTION_CLASSES] = "linear"
     objective: Literal[OBJECTIVES] = "all"  # what a step asks of its prompts
     # the model
-    n_layers: integer(1, 100) = 2
-    n_heads: integer(1, 1_000_000) = 4
-    width: integer(2, 8192) = 64  # hidden dimension
-    mlp_width: integer(1, 1_000_000) = 256
+    n_layers: int = Field(2, ge=1, le=100)
+    n_heads: int = Field(4, ge=1, le=1_000_000)
+    width: int = Field(64, ge=2, le=8192)  # hidden dimension
+    mlp_width: int = Field(256, ge=1, le=1_000_000)
     attention_in_residual: bool = False  # does the block keep the attention's output?
     final_norm: bool = False  # a LayerNorm at the end of every iteration?
     gelu: Literal["exact", "tanh"] = "exact"
     injection: Literal["every", "first"] = "every"  # iterations that the encoding is added in
-    sinusoid_base: positive(1e6) = 9.210340371976184  # ln 10000, the source's slip; 10000 is meant
+    sinusoid_base: float = Field(9.210340371976184, gt=0, le=1e6)  # ln 10000; meant is 10000
     scalar_read_out: bool = False  # one output, or d of which the first is read
     # initial weights
     init: Literal["pytorch", "gpt2"] = "pytorch"  # of the blocks
-    table_std: positive(1e6) = 1.0  # of a learned encoding's rows
+    table_std: float = Field(1.0, gt=0, le=1e6)  # of a learned encoding's rows
     small_read_in: bool = False  # N(0, 0.02) in place of PyTorch's default
     # training
-    batch_size: integer(1, 1_000_000) = 64  # prompts a step
-    lr: positive(100) = 5e-4
-    steps: integer(1, 10_000_000) = 7_500
+    batch_size: int = Field(64, ge=1, le=1_000_000)  # prompts a step
+    lr: float = Field(5e-4, gt=0, le=100)
+    steps: int = Field(7_500, ge=1, le=10_000_000)
     loss_over_d: bool = True  # is the loss divided by d before its gradient? To Adam, nearly one
     random_numbers: Literal["torch", "numpy"] = "torch"  # drawn in the source's order; by step
     # what is recorded
-    log_every: integer(1, 1_000_000) = 75  # steps between two rows of curves.csv
-    probe_every: integer(1, 1_000_000) = 1_500  # steps between two looks inside, and checks
-    curve_prompts: integer(1, 1_000_000) = 512  # prompts behind the target error of curves.csv
-    evaluation_prompts: integer(1, 1_000_000) = 1280  # prompts behind errors.csv
+    log_every: int = Field(75, ge=1, le=1_000_000)  # steps between two rows of curves.csv
+    probe_every: int = Field(1_500, ge=1, le=1_000_000)  # steps between two looks inside
+    curve_prompts: int = Field(512, ge=1, le=1_000_000)  # behind the error of curves.csv
+    evaluation_prompts: int = Field(1280, ge=1, le=1_000_000)  # behind errors.csv
     device: str = "cpu"
 
     def __init__(self, **parameters):
@@ -181,8 +171,12 @@ def _explain(error: ValidationError) -> str:
         if name not in fields:
             lines.append(f"{name}: no such parameter; the parameters are {', '.join(fields)}")
             continue
-        if fields[name].description and problem["type"] != "value_error":
-            accepted = fields[name].description
+        if fields[name].metadata and problem["type"] != "value_error":
+            bounds = [
+                f"{SIGNS[k]} {v}" for m in fields[name].metadata for k, v in asdict(m).items()
+            ]
+            kind = {int: "an integer", float: "a number"}[fields[name].annotation]
+            accepted = f"{kind} {' and '.join(bounds)}"
             if isinstance(value, str):
                 accepted += "; this is a text, write it as a number: in YAML 1.0e-3, not 1e-3"
         lines.append(f"{name} = {value!r}: must be {accepted}")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from icl_core.config import BASES, CHOICES, Config, ConfigError, folder_name
 from icl_core.encodings import VARIANTS
 
-UP_TO = "an integer from 1 to "
+UP_TO = "an integer ≥ 1 and ≤ "
 RATE = "a number > 0 and ≤ 100"
 TEXT = "this is a text, write it as a number"
 BAD = [  # the parameters, the one that is to blame, what the message says is accepted
@@ -20,8 +20,8 @@ BAD = [  # the parameters, the one that is to blame, what the message says is ac
     ({"b": True}, "b", UP_TO + "100"),
     ({"b": None}, "b", UP_TO + "100"),
     ({"b": "5"}, "b", TEXT),
-    ({"seed": -1}, "seed", "an integer from 0 to 4294967295"),
-    ({"seed": 2**32}, "seed", "an integer from 0 to 4294967295"),
+    ({"seed": -1}, "seed", "an integer ≥ 0 and ≤ 4294967295"),
+    ({"seed": 2**32}, "seed", "an integer ≥ 0 and ≤ 4294967295"),
     ({"lr": math.nan}, "lr", RATE),
     ({"lr": math.inf}, "lr", RATE),
     ({"lr": 0.0}, "lr", RATE),
@@ -34,7 +34,7 @@ BAD = [  # the parameters, the one that is to blame, what the message says is ac
     ({"n_layers": 0}, "n_layers", UP_TO + "100"),
     ({"n_heads": 0}, "n_heads", UP_TO + "1000000"),
     ({"mlp_width": -4}, "mlp_width", UP_TO + "1000000"),
-    ({"width": 0}, "width", "an integer from 2 to 8192"),
+    ({"width": 0}, "width", "an integer ≥ 2 and ≤ 8192"),
     ({"width": 66}, "width", "a multiple of 2 · n_heads = 8"),
     ({"width": 63, "n_heads": 3}, "width", "a multiple of 2 · n_heads = 6"),
     ({"n_heads": True}, "n_heads", UP_TO + "1000000"),
@@ -42,6 +42,7 @@ BAD = [  # the parameters, the one that is to blame, what the message says is ac
     ({"steps": 0}, "steps", UP_TO + "10000000"),
     ({"log_every": 0}, "log_every", UP_TO + "1000000"),
     ({"probe_every": 0}, "probe_every", UP_TO + "1000000"),
+    ({"final_norm": 1}, "final_norm", "a valid boolean"),
     ({"table_std": -0.02}, "table_std", "a number > 0"),
     ({"sinusoid_base": 0.0}, "sinusoid_base", "a number > 0"),
     ({"curve_prompts": 2000}, "evaluation_prompts", "at least curve_prompts = 2000"),
