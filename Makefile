@@ -73,10 +73,14 @@ unlock: .venv/ready
 clean:   ## removes build/ (small grids and checkpoints), never data/
 	@rm -rf build
 
+# An environment knows its place by heart: in a checkout that was moved or renamed it is made anew.
+ifneq ($(shell cat .venv/ready 2>/dev/null),$(CURDIR))
+.PHONY: .venv/ready
+endif
 .venv/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version.split()[0]; sys.version_info >= (3, 11) or sys.exit(\
 	f"Python 3.11 or newer is needed, $(PYTHON) is {v}: make PYTHON=/path/to/a/newer/python")'
 	@echo "setting up .venv (once, a few minutes) …"
-	@$(PYTHON) -m venv .venv
+	@$(PYTHON) -m venv --clear .venv
 	@.venv/bin/pip install --quiet -c constraints.txt -e '.[test]'
-	@touch $@
+	@echo "$(CURDIR)" > $@

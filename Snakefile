@@ -5,10 +5,8 @@
 #   snakemake --cores 2 --configfile grids/full.yaml recorded     the pages of what is recorded
 #   … --config out=build/elsewhere device=cuda                    a value of the grid, replaced
 #
-# With --profile profiles/slurm each run is a SLURM job, which reads this file anew on its node. File
-# times mean nothing in a clone, and Snakemake deletes what a failed job leaves: so data/, notebooks/,
-# figures/ and report/ are no outputs of a rule, and profiles/default forces the runs asked for.
-
+# File times mean nothing in a clone, and Snakemake deletes what a failed job leaves: so outputs of
+# rules lie in build/ only, and each is made whenever it is asked for.
 import os
 import shlex
 import sys
@@ -26,8 +24,7 @@ RUNS = {  # notebook -> its runs in the grid's order
 }
 ALL = [OUT / f"{RUN}.ipynb".format(notebook=n, **run) for n, runs in RUNS.items() for run in runs]
 
-# One thread a run and --cores runs at a time beat any other split; idle threads must not spin. The
-# memory of a step is kept for the next: to give it back and fault it in anew takes a tenth longer.
+# One thread a run, and idle ones must not spin; a step's memory is kept for the next.
 os.environ.update(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="PASSIVE")
 os.environ.update(MALLOC_MMAP_THRESHOLD_=str(2**30), MALLOC_TRIM_THRESHOLD_=str(2**33))
 
@@ -38,20 +35,23 @@ def command(module, *words):
 
 
 def execute(target, notebook, **run):
-    """The command that executes a notebook for one run."""
+    """The command that executes a notebook for a run."""
     run |= {"out": OUT} | {key: config[key] for key in ["device"] if key in config}
     return command("execute", notebook, target, *(f"--{key}={run[key]}" for key in run))
 
 
 def pages(wildcards):
     """The commands that execute each notebook at its first run, store it and build the pages."""
-    commands, shown = [], []
+    commands, stored = [], {n: OUT / f"notebooks/{n}.ipynb" for n in RUNS}
     for notebook, runs in RUNS.items():
-        executed, stored = (OUT / f"{own}/{notebook}.ipynb" for own in ("build", "notebooks"))
+        executed = OUT / f"build/{notebook}.ipynb"
         commands.append(execute(executed, notebook, **(runs or [{}])[0]))
-        commands.append(command("stored", executed, stored, OUT / "figures"))
-        shown.append(f"{config['notebooks'][notebook].get('page', 'appendix')}={stored}")
-    return "\n".join([*commands, command("pages", OUT / "report", *shown)])
+        commands.append(command("stored", executed, stored[notebook], OUT / "figures"))
+    shown = [f"{config['notebooks'][n].get('page', 'appendix')}={stored[n]}" for n in RUNS]
+    commands.append(command("pages", OUT / "report", *shown))
+    if (OUT / "README.md").exists():
+        commands.append(command("readme", OUT, *sorted(stored.values())))
+    return "\n".join(commands)
 
 
 rule report:
@@ -64,7 +64,7 @@ rule report:
 
 use rule report as recorded with:
     input: []
-    message: f"the report over the recorded runs, in {OUT}/report"
+    message: f"the report over what is recorded, in {OUT}/report"
 
 
 rule grid:

@@ -6,6 +6,7 @@ cell tagged "parameters"; a value that is the notebook's own is not put into it.
 
 import argparse
 import ast
+import os
 import signal
 import sys
 import tempfile
@@ -69,6 +70,7 @@ def execute(notebook: NotebookNode, target: Path, parameters: dict) -> None:
     from nbconvert.filters import strip_ansi
 
     target.parent.mkdir(parents=True, exist_ok=True)
+    os.environ["PYTHONPATH"] = str(PROJECT)  # the kernel uses this checkout and no other
     with tempfile.TemporaryDirectory(prefix="icl-") as folder:  # a short path, as sockets want it
         sockets = {"transport": "ipc", "ip": f"{folder}/kernel"}
         try:

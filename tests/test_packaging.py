@@ -4,6 +4,7 @@ import ast
 import getpass
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -74,6 +75,20 @@ def test_make_help_lists_every_target():
     targets = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[1].split()
     shown = subprocess.run(["make", "help"], cwd=PROJECT, capture_output=True, text=True).stdout
     assert re.findall(r"^  make ([\w-]+) +\S", shown, re.MULTILINE) == targets
+
+
+@pytest.mark.parametrize("place, renewed", [("here", False), ("elsewhere", True), (None, True)])
+def test_an_environment_that_was_made_in_another_place_is_made_anew(tmp_path, place, renewed):
+    """Else make says that it is ready, and every command in it leads to the old place."""
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(PROJECT / name, tmp_path)
+    (tmp_path / ".venv").mkdir()
+    if place:
+        words = f"{tmp_path if place == 'here' else '/old/place'}\n"
+        (tmp_path / ".venv" / "ready").write_text(words, encoding="utf-8")
+    dry = ["make", "--dry-run", "setup"]
+    said = subprocess.run(dry, cwd=tmp_path, capture_output=True, encoding="utf-8").stdout
+    assert ("-m venv" in said) == renewed
 
 
 def test_ci_runs_the_tests():

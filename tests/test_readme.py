@@ -8,6 +8,7 @@ import nbformat
 import pytest
 
 from icl_core.records import PROJECT
+from icl_report import readme
 
 READMES = ("README.md", "README.ru.md")
 
@@ -57,4 +58,18 @@ def test_the_papermill_command_makes_a_run(tmp_path):
 def test_every_link_and_picture_exists(readme):
     targets = re.findall(r"\]\(([^)]+)\)", (PROJECT / readme).read_text(encoding="utf-8"))
     assert targets
-    assert [target for target in targets if not (PROJECT / target).exists()] == []
+    inside = [target for target in targets if "://" not in target]
+    assert [target for target in inside if not (PROJECT / target).exists()] == []
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_the_headline_and_the_chapters_are_the_notebooks_own(name, tmp_path):
+    """What make report would write; and a README without the marks is refused."""
+    text = (PROJECT / name).read_text(encoding="utf-8")
+    copy = tmp_path / name
+    copy.write_text(text, encoding="utf-8")
+    readme.fill(copy, sorted((PROJECT / "notebooks").glob("*.ipynb")))
+    assert copy.read_text(encoding="utf-8") == text
+    copy.write_text(text.replace("<!-- /headline -->", ""), encoding="utf-8")
+    with pytest.raises(ValueError, match="has no <!-- headline -->"):
+        readme.fill(copy, [])
