@@ -17,7 +17,6 @@ from icl_core.encodings import VARIANTS
 OBJECTIVES = ("all", "query", "random k", "all, random k", "hidden")
 FUNCTION_CLASSES = ("linear", "sparse", "network", "tree")
 SIGNS = {"ge": "≥", "gt": ">", "le": "≤"}  # of a number's bounds, in refusals
-
 _SHORT = {"n_examples": 20, "d": 4, "steps": 2_000, "lr": 1e-3, "log_every": 50, "probe_every": 400}
 BASES = {
     "source": {},
@@ -42,12 +41,9 @@ CHOICES = {  # what a setup's name has behind a "+", each exchanged in its base
     "d5": {"d": 5},
     "small-table": {"table_std": 0.02},
     "base-10000": {"sinusoid_base": 10_000.0},
-    "query": {"objective": "query"},
-    "random-k": {"objective": "random k"},
-    "all-random-k": {"objective": "all, random k"},
-    "hidden": {"objective": "hidden"},
     "small-read-in": {"small_read_in": True},
     "first-iteration": {"injection": "first"},
+    **{re.sub(r"\W+", "-", name): {"objective": name} for name in OBJECTIVES[1:]},
     **{name: _SHORT | {"function_class": name} for name in FUNCTION_CLASSES},
 }
 
@@ -62,10 +58,8 @@ def settings(setup: str) -> dict:
     try:
         parts = [BASES[base], *(CHOICES[choice] for choice in choices)]
     except KeyError:
-        raise ConfigError(
-            f"setup = {setup!r}: must be one of {', '.join(BASES)}; choices may be exchanged, "
-            f"each behind a +: {', '.join(CHOICES)}"
-        ) from None
+        told = f"must be one of {', '.join(BASES)}; choices may be exchanged, each behind a +: "
+        raise ConfigError(f"setup = {setup!r}: {told}{', '.join(CHOICES)}") from None
     return {name: value for part in parts for name, value in part.items()}
 
 
@@ -171,12 +165,10 @@ def _explain(error: ValidationError) -> str:
         if name not in fields:
             lines.append(f"{name}: no such parameter; the parameters are {', '.join(fields)}")
             continue
-        if fields[name].metadata and problem["type"] != "value_error":
-            bounds = [
-                f"{SIGNS[k]} {v}" for m in fields[name].metadata for k, v in asdict(m).items()
-            ]
-            kind = {int: "an integer", float: "a number"}[fields[name].annotation]
-            accepted = f"{kind} {' and '.join(bounds)}"
+        bounds = [pair for own in fields[name].metadata for pair in asdict(own).items()]
+        if bounds and problem["type"] != "value_error":
+            kind = {int: "an integer ", float: "a number "}[fields[name].annotation]
+            accepted = kind + " and ".join(f"{SIGNS[k]} {v}" for k, v in bounds)
             if isinstance(value, str):
                 accepted += "; this is a text, write it as a number: in YAML 1.0e-3, not 1e-3"
         lines.append(f"{name} = {value!r}: must be {accepted}")

@@ -4,7 +4,6 @@ Shapes as in model.py: B prompts, L tokens, D width, H heads. A further encoding
 a further mask one line of MASKS; the variants' names are made of theirs.
 """
 
-import math
 from functools import lru_cache
 from itertools import product
 from typing import ClassVar
@@ -63,7 +62,7 @@ class Sinusoidal(Encoding):
 class SmallSinusoidal(Sinusoidal):
     """Sinusoidal rows times 0.02 √2: as long as learned ones of scale 0.02 are, 0.02 √D."""
 
-    name, colour, scale = "SPE small", "#e8a33d", 0.02 * math.sqrt(2)
+    name, colour, scale = "SPE small", "#e8a33d", 0.02 * 2**0.5
 
 
 class Learned(Encoding):
@@ -79,12 +78,11 @@ class Learned(Encoding):
             self.add_module(table, nn.Embedding(int(last) + 1, config.width))
 
     def forward(self, x: Tensor) -> Tensor:
-        n_tokens, most = x.shape[1], self.config.n_tokens
-        if self.ends and n_tokens > most:
-            advice = "give at most that many tokens"
-            raise IndexError(f"n_tokens = {n_tokens}: the learned table ends at {most}; {advice}")
+        n, most = x.shape[1], self.config.n_tokens
+        if self.ends and n > most:
+            raise IndexError(f"n_tokens = {n}: the learned table ends at {most}; give no more")
         for table, index in self.index.items():
-            x = x + self.get_submodule(table)(index(torch.arange(n_tokens, device=x.device)))
+            x = x + self.get_submodule(table)(index(torch.arange(n, device=x.device)))
         return x
 
 
@@ -109,8 +107,7 @@ class Types(Learned):
 class Pairs(Learned):
     """p[2i] = p[2i + 1] = a learned row an example; raises IndexError past the trained length."""
 
-    name, colour, streams = "pair", "#ca9161", {"rows": 2}
-    index: ClassVar = {"rows": lambda t: t // 2}
+    name, colour, streams, index = "pair", "#ca9161", {"rows": 2}, {"rows": lambda t: t // 2}
 
 
 class PairsAndTypes(Learned):
@@ -156,9 +153,9 @@ def sinusoid(n_tokens: int, width: int, base: float, device: torch.device) -> Te
 
 MASKS = {  # n tokens -> (L, L), added to the scores: -inf where a token may not look
     "": lambda n: torch.zeros(n, n),  # every token sees every other
-    "CM": lambda n: torch.full((n, n), -math.inf).triu(1),  # none sees a later one
+    "CM": lambda n: torch.full((n, n), -torch.inf).triu(1),  # none sees a later one
     # The examples see each other, the query sees all, and none of them sees the query.
-    "PM": lambda n: F.pad(torch.full((n - 1, 1), -math.inf), (n - 1, 0, 0, 1)),
+    "PM": lambda n: F.pad(torch.full((n - 1, 1), -torch.inf), (n - 1, 0, 0, 1)),
 }
 DASHES = {"": "--", "CM": "-", "PM": "-."}  # in every figure
 # Variant -> its encoding and mask: ``SPE + CM``, ``LPE``, …, ``none``.

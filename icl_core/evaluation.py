@@ -1,6 +1,5 @@
 """The target task: the error of the answer to the query, and what a model does inside."""
 
-import math
 from collections.abc import Sequence
 from contextlib import ExitStack
 
@@ -15,8 +14,7 @@ from icl_core.model import QUERY, X_TOKENS, LoopedTransformer
 from icl_core.sampler import Prompts, source_tests
 
 CHUNK = 64  # prompts in one forward pass; bounds the memory
-PROBE_PROMPTS = 256  # behind a row of probes.csv
-ATTENTION_PROMPTS = 32  # behind a row of attention.csv
+PROBE_PROMPTS, ATTENTION_PROMPTS = 256, 32  # behind a row of probes.csv, of attention.csv
 
 
 @torch.no_grad()
@@ -42,8 +40,7 @@ def target_errors(
 
 def query_error(model: LoopedTransformer, prompts: Prompts, change: Tensor | None = None) -> float:
     """The target error of full prompts after the last iteration, mean over them."""
-    errors = target_errors(model, prompts, [model.config.n_examples], change=change)
-    return float(errors[-1].mean())
+    return float(target_errors(model, prompts, [model.config.n_examples], change=change)[-1].mean())
 
 
 def mean_iteration_error(model: LoopedTransformer, prompts: Prompts) -> float:
@@ -75,13 +72,10 @@ def tests_table(model: LoopedTransformer) -> pd.DataFrame:
 
 
 def hiding(config: Config, rows, columns, layers: Sequence[int] = ()) -> Tensor:
-    """(1, layers, 1, L, L), for the scores: token rows[i] may not look at columns[i], -inf there.
-
-    layers: counted from 0; () is all of them.
-    """
+    """(1, layers, 1, L, L): -inf where token rows[i] may not see columns[i], in layers (() all)."""
     change = torch.zeros(1, config.n_layers, 1, config.n_tokens, config.n_tokens)
     for layer in layers or range(config.n_layers):
-        change[0, layer, 0, list(rows), list(columns)] = -math.inf
+        change[0, layer, 0, list(rows), list(columns)] = -torch.inf
     return change
 
 
@@ -123,9 +117,8 @@ def attention_maps(model: LoopedTransformer, tokens: Tensor) -> Tensor:
 def probe(model: LoopedTransformer, prompts: Prompts) -> tuple[tuple, list[tuple]]:
     """A look inside, on fixed prompts: what a row of probes.csv and rows of attention.csv hold.
 
-    Target error; the same with y_i → x_i hidden in layer 1, and in all layers; error against a
-    planted answer. Then (loop, layer, head, weight of y_i → x_i, of x_i → y_i), means over i and
-    prompts; without a mask, 1 / (2 n + 1) where attention is uniform.
+    Target error; with y_i → x_i hidden in layer 1, in all layers; error against a planted answer.
+    Then (loop, layer, head, weight of y_i → x_i, of x_i → y_i), means over i and prompts.
     """
     few, config = prompts.first(PROBE_PROMPTS), model.config
     changes = None, *(pair_hidden(config, layers).to(config.device) for layers in ([0], []))
@@ -138,17 +131,14 @@ def probe(model: LoopedTransformer, prompts: Prompts) -> tuple[tuple, list[tuple
     return (*errors, planted_error(model, few)), rows
 
 
-# Reference solvers: (B,) predictions of the answer to x_{k+1}, with k examples before it.
-
-
 def least_squares(prompts: Prompts, k: int) -> Tensor:
-    """x_{k+1}ᵀw with the shortest w that minimises Σ_i (y_i - wᵀx_i)² (Garg et al. 2022, §3)."""
+    """(B,): x_{k+1}ᵀw, w the shortest that minimises Σ_i (y_i - wᵀx_i)² (Garg et al. 2022, §3)."""
     x, y, query = _examples(prompts, k)
     return (torch.linalg.pinv(x) @ y * query).sum(dim=(1, 2))
 
 
 def gradient_steps(prompts: Prompts, k: int, rates: Sequence[float]) -> Tensor:
-    """x_{k+1}ᵀw after a step of gradient descent a rate, from w = 0 (arXiv 2212.07677, §3).
+    """(B,): x_{k+1}ᵀw after a gradient step a rate, from w = 0 (von Oswald, arXiv 2212.07677, §3).
 
     w ← w + rate · mean_i (y_i - wᵀx_i) x_i; without examples w stays 0.
     """

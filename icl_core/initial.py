@@ -1,7 +1,5 @@
 """Initial weights: the source's, from torch's generator, or the textbook's, from numpy's."""
 
-import math
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -10,16 +8,13 @@ from icl_core.config import Config
 from icl_core.model import LoopedTransformer
 from icl_core.sampler import WEIGHTS, generator
 
-SMALL_READ_IN = 3  # the stream of its random numbers
-
 
 def initial_model(config: Config) -> tuple[LoopedTransformer, torch.Generator]:
     """The model before its first step, and torch's random numbers as the weights left them.
 
-    Source: PyTorch's default for every layer, in the order of making; the global generator is left
-    as it was. With init gpt2 the blocks are N(0, 0.02), residual projections N(0, 0.02 /
-    √(2 layers)), biases 0, by numpy, and with numpy's random numbers every other weight is, too. A
-    learned encoding's rows have standard deviation table_std, a small read-in's weights 0.02.
+    Source: PyTorch's default for every layer, in the order of making. With init gpt2 the blocks are
+    N(0, 0.02), residual projections N(0, 0.02 / √(2 layers)), biases 0, by numpy; with numpy's
+    random numbers the other weights, too. Rows have the standard deviation table_std.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -41,8 +36,8 @@ def initial_model(config: Config) -> tuple[LoopedTransformer, torch.Generator]:
                 _fill(rows, config.table_std * drawn.standard_normal(rows.shape).T)
             else:
                 rows.mul_(config.table_std)
-        if config.small_read_in:
-            drawn, weight = generator(WEIGHTS, config.seed, SMALL_READ_IN), model.read_in.weight
+        if config.small_read_in:  # its stream is none of an encoding's
+            drawn, weight = generator(WEIGHTS, config.seed, 3), model.read_in.weight
             _fill(weight, 0.02 * drawn.standard_normal(weight.shape[::-1]))
             nn.init.zeros_(model.read_in.bias)
     return model.to(config.device), after
@@ -50,7 +45,7 @@ def initial_model(config: Config) -> tuple[LoopedTransformer, torch.Generator]:
 
 def _fill_blocks(model: LoopedTransformer, rng: np.random.Generator) -> None:
     """Radford et al. 2019, §2.3; q first, then k and v together, then what follows in a block."""
-    width, residual = model.config.width, 0.02 / math.sqrt(2 * len(model.blocks))
+    width, residual = model.config.width, 0.02 / np.sqrt(2 * len(model.blocks))
     for block in model.blocks:
         layers = block.attention.qkv, block.attention.out, block.mlp_in, block.mlp_out
         q, kv = (rng.standard_normal((width, size)) for size in (width, 2 * width))

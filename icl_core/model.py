@@ -7,8 +7,6 @@ Shapes, everywhere below
     d  dimension of x
 """
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -51,7 +49,7 @@ class Attention(nn.Module):
     def weights(self, x: Tensor, bias: Tensor, rotation: Tensor | None) -> Tensor:
         """The softmax itself, (B, H, L, L), written out: to look at, not to train with."""
         q, k, _ = self.query_key_value(x, rotation)
-        return (q @ k.mT / math.sqrt(q.shape[-1]) + bias).softmax(dim=-1)
+        return (q @ k.mT / q.shape[-1] ** 0.5 + bias).softmax(dim=-1)
 
     def query_key_value(self, x: Tensor, rotation: Tensor | None) -> list[Tensor]:
         """Three times (B, H, L, D / H)."""
@@ -90,9 +88,9 @@ class Block(nn.Module):
 class LoopedTransformer(nn.Module):
     """z_0 = 0; z_{t+1} = norm(blocks(z_t + e + p)); ŷ_t = read_out(z_t), t = 1 … T.
 
-    The embedded prompt e and the encoding p enter anew in every iteration (Yang et al., ICLR 2024,
-    arXiv 2311.12424, §4; T = b there and here), p in the first one only where injection says so;
-    setup source has no norm. Modules are made in the order of the source's random numbers.
+    The embedded prompt e and the encoding p enter every iteration anew (Yang et al., ICLR 2024,
+    arXiv 2311.12424, §4; T = b there), p the first alone where injection says so; setup source has
+    no norm. Modules are made in the order of the source's random numbers.
     """
 
     def __init__(self, config: Config):

@@ -1,6 +1,5 @@
 """What a training step asks of its prompts: a function an objective."""
 
-import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -9,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from icl_core.config import OBJECTIVES as NAMES
 from icl_core.config import Config
 from icl_core.model import QUERY, X_TOKENS, Rows
 from icl_core.sampler import HIDING, LENGTHS, Prompts, generator
@@ -46,21 +46,15 @@ def at_random_k(objective: Callable[..., Asked]) -> Callable[..., Asked]:
 def hidden(prompts: Prompts, config: Config, step: int) -> Asked:
     """The query, and the examples, any set of 0 … n alike, whose answers no token may look at."""
     rng = generator(HIDING, config.seed, step)
-    order = rng.permutation(config.n_examples)
-    examples = np.sort(order[: rng.integers(config.n_examples + 1)])
+    examples = np.sort(rng.permutation(config.n_examples)[: rng.integers(config.n_examples + 1)])
     points = torch.tensor([*examples, config.n_examples])  # and the query
     change = torch.zeros(1, 1, 1, 1, config.n_tokens)
-    change[..., 2 * examples + 1] = -math.inf
+    change[..., 2 * examples + 1] = -torch.inf
     return Asked(prompts.tokens, prompts.answers[:, points], 2 * points, change)
 
 
-OBJECTIVES = {
-    "all": all_tokens,
-    "query": query,
-    "random k": at_random_k(query),
-    "all, random k": at_random_k(all_tokens),
-    "hidden": hidden,
-}
+FUNCTIONS = all_tokens, query, at_random_k(query), at_random_k(all_tokens), hidden
+OBJECTIVES = dict(zip(NAMES, FUNCTIONS, strict=True))
 
 
 def asked(prompts: Prompts, config: Config, step: int) -> Asked:

@@ -36,6 +36,7 @@ COLUMNS = {  # of the tables that training writes; without the source's random n
     "probes.csv": ["step", "error", "pair_hidden_layer_1", "pair_hidden", "planted"],
     "attention.csv": ["step", "loop", "layer", "head", "y_to_x", "x_to_y"],
 }
+CSV = {"index": False, "float_format": "%.9g", "na_rep": "nan", "lineterminator": "\n"}
 FILES = {"config.json", "curves.csv", "errors.csv", "weights.safetensors", SUMS}
 KEYS = ["setup", "variant", "encoding", "mask", "objective", "b", "seed"]  # tell runs apart
 RESTORE = "Take it from git or a copy, or remove the folder by hand to train the run anew"
@@ -57,10 +58,7 @@ class Run:
     config: Config
     provenance: dict
 
-    @property
-    def key(self) -> tuple[str, int, int]:
-        """(variant, b, seed)."""
-        return self.config.variant, self.config.b, self.config.seed
+    key = property(lambda self: (self.config.variant, self.config.b, self.config.seed))
 
     def table(self, name: str) -> pd.DataFrame:
         """The rows of one of its files, ``curves.csv``; raises RecordError if it has none."""
@@ -175,7 +173,7 @@ def write_run(out: str, config: Config, made_by: dict, tables: dict, tensors: di
         text = json.dumps({"config": config.model_dump(mode="json"), **made_by}, indent=2)
         write_whole(temporary / "config.json", text + "\n")
         for name, rows in tables.items():
-            write_whole(temporary / name, _csv(pd.DataFrame(rows, columns=COLUMNS[name])))
+            write_whole(temporary / name, pd.DataFrame(rows, columns=COLUMNS[name]).to_csv(**CSV))
         for name, own in tensors.items():
             write_whole(temporary / name, safetensors.torch.save(own))
         write_sums(temporary, {path.name: sha256(path) for path in temporary.iterdir()})
@@ -185,10 +183,6 @@ def write_run(out: str, config: Config, made_by: dict, tables: dict, tensors: di
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return read_run(folder)
-
-
-def _csv(table: pd.DataFrame) -> str:
-    return table.to_csv(index=False, float_format="%.9g", na_rep="nan", lineterminator="\n")
 
 
 def read_run(folder: Path, config: Config | None = None) -> Run:
@@ -245,7 +239,7 @@ def tidy(runs: Sequence[Run], name: str) -> pd.DataFrame:
 
 def write_measurements(run: Run, name: str, table: pd.DataFrame) -> None:
     """Adds what was measured on a run's weights to its folder, then its line to SHA256SUMS."""
-    write_whole(run.folder / name, _csv(table))
+    write_whole(run.folder / name, table.to_csv(**CSV))
     with filelock.FileLock(run.folder.parents[2] / ".lock"):  # two may measure one run at a time
         write_sums(run.folder, read_sums(run.folder) | {name: sha256(run.folder / name)})
 

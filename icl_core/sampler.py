@@ -15,7 +15,6 @@ from icl_core.config import Config
 # The first word of a generator's seed: no two of these share a stream, whatever seed and step.
 TRAINING, EVALUATION, WEIGHTS, BOOTSTRAP, LENGTHS, HIDING = range(6)
 SPARSITY, HIDDEN, DEPTH = 2, 100, 4
-
 # The source's: prompts of a check and of a test; seed and number of the tests, seeds in order.
 CHECK_PROMPTS, TEST_PROMPTS = 320, 1280
 TEST_SEED, N_TESTS, TEST_ORDER = 520_195_946, 10, (42, 451, 1984)
@@ -46,8 +45,8 @@ def assemble(x: Tensor, y: Tensor) -> Prompts:
 class Draws:
     """The prompts of a run, from the random numbers that its setup has.
 
-    Torch's: the source's, after the initial weights: a check, training, and after every
-    probe_every steps a check in between. Numpy's: a batch is a pure function of (seed, step).
+    Torch's go on after the initial weights: a check, and training with more checks in between.
+    Numpy's: a batch is a pure function of (seed, step).
     """
 
     def __init__(self, config: Config, after_weights: torch.Generator):

@@ -29,32 +29,24 @@ CHECKPOINT_SECONDS = 30  # whatever stops a run, the next call goes on from the 
 class Progress:
     """How far a run is: what a checkpoint holds beside weights, moments and random numbers."""
 
+    losses: Tensor  # (steps,), of each step; what is to come is not a number
     step: int = 0
     seconds: float = 0.0
     commit: str | None = None  # of the code that began it
     diverged: int | None = None  # the step that it was seen at
     tables: dict[str, list] = field(default_factory=dict)  # rows, as in records.COLUMNS
-    losses: list[Tensor] = field(default_factory=list)  # parts of (step,), one behind the other
 
-    def is_over(self, config: Config) -> bool:
-        """All steps are taken, or the run has diverged."""
-        return self.step >= config.steps or self.diverged is not None
+    over = property(lambda self: self.step == len(self.losses) or self.diverged is not None)
 
     def add(self, name: str, *rows: tuple) -> None:
         """Appends rows to a table."""
         self.tables.setdefault(name, []).extend(list(row) for row in rows)
 
-    def loss(self) -> Tensor:
-        """(step,): the loss of every step, on the CPU."""
-        self.losses = [torch.cat([part.flatten() for part in self.losses] or [torch.empty(0)])]
-        return self.losses[0].cpu()
-
 
 def run(config: Config, out: str = ".") -> records.Run:
     """The run recorded in out's data/, which is trained first, or resumed, if it is not there.
 
-    Raises RecordError if its place holds a run of another configuration, HeldError if another
-    process trains it.
+    Raises RecordError if its place holds another configuration's, HeldError if others train it.
     """
     if finished := records.find_run(out, config):
         return finished
@@ -82,7 +74,8 @@ def _train_and_record(config: Config, out: str, folder: Path) -> records.Run:
         "steps_per_second": round(progress.step / progress.seconds, 2),
         "diverged": progress.diverged,
     }
-    tensors = {"weights.safetensors": weights, "losses.safetensors": {"loss": progress.loss()}}
+    losses = {"loss": progress.losses[: progress.step].cpu()}
+    tensors = {"weights.safetensors": weights, "losses.safetensors": losses}
     return records.write_run(out, config, made_by, tables, tensors)
 
 
@@ -102,22 +95,23 @@ def train(config: Config, checkpoint: Path) -> tuple[LoopedTransformer, Progress
     model, after_weights = initial_model(config)
     draws, optimiser = sampler.Draws(config, after_weights), adam(config, model)
     prompts = sampler.evaluation_prompts(config).first(config.curve_prompts)
+    progress = Progress(torch.full([config.steps], torch.nan, device=config.device))
     if checkpoint.exists():
-        progress = load(checkpoint, model, optimiser, draws)
+        load(checkpoint, model, optimiser, draws, progress)
         logger.info("%s: resumed at step %d of %d", config.place, progress.step, config.steps)
     else:
-        progress = Progress(commit=records.commit())
+        progress.commit = records.commit()
         look(model, draws, prompts, progress)
     saved = time.monotonic()
-    while not progress.is_over(config):
-        progress.losses.append(update(config, model, optimiser, draws, progress.step))
+    while not progress.over:
+        progress.losses[progress.step] = update(config, model, optimiser, draws, progress.step)
         progress.step += 1
         if progress.step % config.log_every == 0 or progress.step == config.steps:
             log(model, prompts, progress)
         if progress.step % config.probe_every == 0:
             look(model, draws, prompts, progress)
         now = time.monotonic()
-        if now - saved > CHECKPOINT_SECONDS or progress.is_over(config):
+        if now - saved > CHECKPOINT_SECONDS or progress.over:
             progress.seconds, saved = progress.seconds + now - saved, now
             save(checkpoint, model, optimiser, draws, progress)
             left = (config.steps - progress.step) * progress.seconds / progress.step / 60
@@ -149,7 +143,7 @@ def log(model: LoopedTransformer, prompts, progress: Progress) -> None:
     config, step = model.config, progress.step
     errors = evaluation.target_errors(model, prompts, [config.n_examples]).mean(axis=(1, 2))
     since = (step - 1) // config.log_every * config.log_every
-    loss = float(progress.loss()[since:].double().mean())
+    loss = float(progress.losses[since:step].cpu().double().mean())
     progress.add("curves.csv", (step, loss, float(errors[-1]), float(errors.mean())))
     if not math.isfinite(loss):
         progress.diverged = step
@@ -167,7 +161,8 @@ def look(model: LoopedTransformer, draws, prompts, progress: Progress) -> None:
 
 def save(path: Path, model: LoopedTransformer, optimiser, draws, progress: Progress) -> None:
     """Replaces the checkpoint; raises OSError, and leaves the last good one, if it cannot."""
-    tensors = {"random": draws.generator.get_state(), "loss": progress.loss()}
+    loss = progress.losses[: progress.step].cpu()
+    tensors = {"random": draws.generator.get_state(), "loss": loss}
     for name, parameter in model.named_parameters():
         moments = optimiser.state[parameter]
         tensors[f"weights/{name}"] = parameter.detach().contiguous()
@@ -180,8 +175,8 @@ def save(path: Path, model: LoopedTransformer, optimiser, draws, progress: Progr
     records.write_whole(path, content + hashlib.sha256(content).digest())
 
 
-def load(path: Path, model: LoopedTransformer, optimiser, draws) -> Progress:
-    """Puts a checkpoint into model, optimiser and draws; raises RecordError unless all fits."""
+def load(path: Path, model: LoopedTransformer, optimiser, draws, progress: Progress) -> None:
+    """Puts a checkpoint into all of these; raises RecordError unless it fits."""
     try:
         content = (whole := path.read_bytes())[:-32]
         if hashlib.sha256(content).digest() != whole[-32:]:
@@ -191,8 +186,9 @@ def load(path: Path, model: LoopedTransformer, optimiser, draws) -> Progress:
         theirs, ours = json.loads(metadata["of"]), _identity(model.config)
         if theirs != ours:
             raise ValueError(f"it was made with {theirs}, and here is {ours}")
+        vars(progress).update(json.loads(metadata["progress"]))
+        progress.losses[: progress.step] = tensors["loss"]
         device = model.config.device
-        progress = Progress(**json.loads(metadata["progress"]), losses=[tensors["loss"].to(device)])
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 parameter.copy_(tensors[f"weights/{name}"])
@@ -202,11 +198,9 @@ def load(path: Path, model: LoopedTransformer, optimiser, draws) -> Progress:
                     "exp_avg_sq": tensors[f"square/{name}"].to(device, copy=True),
                 }
         draws.generator.set_state(tensors["random"])
-        return progress
     except (ValueError, KeyError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
-        raise records.RecordError(
-            f"{path} cannot be resumed from: {error}. Remove it to train from the start."
-        ) from error
+        told = f"{path} cannot be resumed from: {error}. Remove it to train from the start."
+        raise records.RecordError(told) from error
 
 
 def _identity(config: Config) -> dict[str, str | None]:

@@ -159,7 +159,7 @@ def test_the_losses_are_those_before_the_updates_and_the_errors_those_after(tmp_
         losses.append(loss.item())
     errors = evaluation.target_errors(model, prompts, [3]).mean(axis=(1, 2))
     trained, progress = train(config, tmp_path / "checkpoint")
-    assert progress.loss().tolist() == pytest.approx(losses, rel=1e-5)
+    assert progress.losses.tolist() == pytest.approx(losses, rel=1e-5)
     ((step, loss, error, mean_error),) = progress.tables["curves.csv"]
     assert step == 2 and loss == pytest.approx(sum(losses) / 2, rel=1e-5)
     assert (error, mean_error) == pytest.approx((errors[-1], errors.mean()), rel=1e-4)
@@ -198,8 +198,8 @@ def test_the_curves_are_the_means_of_the_losses(tmp_path):
     _, fine = train(tiny(log_every=1), tmp_path / "fine")
     _, coarse = train(tiny(), tmp_path / "coarse")
     losses = [row[1] for row in fine.tables["curves.csv"]]
-    assert losses == pytest.approx(fine.loss().tolist())
-    assert torch.equal(fine.loss(), coarse.loss())  # looking changes nothing
+    assert losses == pytest.approx(fine.losses.tolist())
+    assert torch.equal(fine.losses, coarse.losses)  # looking changes nothing
     expected = [np.mean(losses[:4]), np.mean(losses[4:8]), np.mean(losses[8:])]
     assert [row[1] for row in coarse.tables["curves.csv"]] == pytest.approx(expected)
     rows = {row[0]: row for row in fine.tables["curves.csv"]}
