@@ -90,7 +90,7 @@ def still(runs: Sequence[Run], prompt: sampler.Prompts) -> plt.Figure:
         below.imshow(_coloured(maps[layer, head].numpy()), interpolation="none")
         below.set(xticks=[], yticks=[], xlabel="token looked at")
         below.set_title(f"layer {layer + 1}, head {head + 1}")
-    figure.legend(*above.get_legend_handles_labels(), loc="outside lower left", handlelength=0.5)
+    figure.legend(handles=above.lines[1:3], loc="outside lower left", ncols=2, handlelength=0.5)
     axes[1, 0].set_ylabel("token that looks")
     return figure
 
