@@ -291,7 +291,7 @@ if copiers and others:
         probes, look = run.table("probes.csv"), drawing.style(run.config.variant)
         label = run.config.variant if run.config.seed == 42 else None
         axes.plot(probes.step, probes.planted, label=label, linewidth=1.2, **look)
-    axes.set(xlabel="step", ylabel="squared error / d", title="error against a planted answer")
+    axes.set(xlabel="step", ylabel="squared error / d", title="error against the planted answer")
     axes.set_yscale("log")
     drawing.name_lines(axes)
     axes.annotate("copied", (1500, 0.004), (2300, 0.03), arrowprops={"arrowstyle": "->"})
