@@ -18,11 +18,11 @@ from xml.etree import ElementTree
 
 from latex2mathml.converter import convert_to_element
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from nbformat import NotebookNode
 
 TABLE = {"ru": "Таблица", "en": "Table"}
 IN_ADDRESS = "!$&'()*+,/:;=?@-._~"  # what a fragment may hold beside letters and digits
 SVG_SIZE = re.compile(r'<svg\b[^>]*\bwidth="([\d.]+)pt"[^>]*\bheight="([\d.]+)pt"')
-PX_PER_PT = 4 / 3
 
 
 @dataclass
@@ -32,20 +32,37 @@ class Chapter:
     name: str  # the notebook's, without .ipynb
     language: str
     files: dict[str, str]  # chapter -> the file of the page that has it, for all pages
-    addresses: list[str] | None = None  # of its headings, where the other language has given them
-    tables: Iterator[int] = field(default_factory=lambda: count(1))  # shared by the chapters
-    figures: Iterator[int] = field(default_factory=lambda: count(1))
+    addresses: list[str] | None  # of its headings, where the other language has given them
+    tables: Iterator[int]  # the next one's number; shared by a page's chapters
+    figures: Iterator[int]
     headings: list[dict] = field(default_factory=list)  # address, level, label (HTML), words
     links: dict[str, str] = field(default_factory=dict)  # address -> the link as it was written
     body: str = ""
 
-    def html(self, markdown: str, escape: bool) -> str:
+    def html(self, markdown: str, escape: bool = False) -> str:
         """The Markdown as HTML, no dash at a line's start; escape what is not the author's own.
 
         Raises ValueError if a formula cannot be set or a heading has no twin.
         """
         html = MarkdownWithMath(PageRenderer(self, escape)).render(markdown)
         return re.sub(r"(?<=\S)\s+—(?=\s)", "\u00a0—", html)
+
+    def figure(self, output: NotebookNode, kind: str) -> dict[str, str | int]:
+        """What is shown of a figure: src, number, alt, caption; raises ValueError without alt.
+
+        An SVG's width and height, px, 4/3 a pt, keep its place free: a link lands where it should.
+        """
+        data, about = output.data[kind], output.metadata
+        if not about.get("alt"):
+            raise ValueError(
+                f"{self.name}: the figure {about.get('name')!r} has no alt text "
+                f"in {self.language}; end its caption with <!-- alt: … -->"
+            )
+        is_svg, size = kind == "image/svg+xml", SVG_SIZE.search(data)
+        encoded = base64.b64encode(data.encode()).decode() if is_svg else "".join(data.split())
+        shown = {"number": next(self.figures), "src": f"data:{kind};base64,{encoded}"}
+        sides = [round(4 / 3 * float(pt)) for pt in size.groups()] if size else ()
+        return about | shown | dict(zip(("width", "height"), sides))
 
     def address(self, words: str) -> str:
         """The next heading's address: its twin's, or else made of its own words."""
@@ -71,9 +88,7 @@ class PageRenderer(IPythonRenderer):
         label = re.sub(r"</?a\b[^>]*>", "", text)
         words = unescape(re.sub(r"<[^>]*>", "", label))
         address = self.chapter.address(words)
-        self.chapter.headings.append(
-            {"address": address, "level": level, "label": label, "words": words}
-        )
+        self.chapter.headings.append(dict(address=address, level=level, label=label, words=words))
         anchor = f'<a class="anchor" href="{href(address)}" tabindex="-1" aria-hidden="true"></a>'
         return f'<h{level} id="{escape(address)}">{text}{anchor}</h{level}>\n'
 
@@ -134,16 +149,3 @@ def mathml(latex: str, display: str) -> str:
         if element.text == "&" or element.text.startswith("\\"):
             raise ValueError(f"the formula {latex!r} cannot be set: {element.text} is not known")
     return ElementTree.tostring(formula, encoding="unicode", short_empty_elements=False)
-
-
-def picture(data: str, kind: str) -> dict[str, str | int]:
-    """src of an img that shows the figure, an SVG's text or a PNG in base64.
-
-    An SVG's width and height (px) keep its place free, so that a link lands where it should.
-    """
-    if kind != "image/svg+xml":
-        return {"src": f"data:{kind};base64,{''.join(data.split())}"}
-    shown = {"src": f"data:{kind};base64,{base64.b64encode(data.encode()).decode()}"}
-    if size := SVG_SIZE.search(data):
-        shown |= zip(("width", "height"), (round(PX_PER_PT * float(pt)) for pt in size.groups()))
-    return shown
