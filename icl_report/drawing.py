@@ -37,7 +37,11 @@ def name_lines(axes: plt.Axes) -> None:
     """
     axes.get_ylim()  # settles the limits, which the places depend on
     to_axes = axes.transData + axes.transAxes.inverted()
-    ends = _ends(axes)
+    ends = {}  # line -> the last of its finite points
+    for line in axes.lines:
+        points = np.ma.compress_rows(np.ma.masked_invalid(line.get_xydata()))
+        if len(points) and not line.get_label().startswith("_"):
+            ends[line] = points[-1]
     if not ends:
         return
     lines = sorted(ends, key=lambda line: ends[line][1])
@@ -47,26 +51,8 @@ def name_lines(axes: plt.Axes) -> None:
     apart = NAME_HEIGHT / height * np.arange(len(lines))
     room = 1 - apart[-1]
     places = isotonic_regression(wanted - apart, y_min=min(0, room), y_max=max(0, room)) + apart
+    text = dict(textcoords="axes fraction", va="center", fontsize="small")
+    arrow = dict(arrowstyle="-", linewidth=0.8, relpos=(0, 0.5), shrinkB=0)
     for line, place in zip(lines, places):
-        axes.annotate(
-            line.get_label(),
-            ends[line],
-            (1.01, place),
-            textcoords="axes fraction",
-            va="center",
-            fontsize="small",
-            arrowprops=dict(
-                arrowstyle="-", color=line.get_color(), linewidth=0.8, relpos=(0, 0.5), shrinkB=0
-            ),
-        )
-
-
-def _ends(axes: plt.Axes) -> dict[plt.Line2D, np.ndarray]:
-    """Each line with a name -> the last of its finite points, if it has any."""
-    ends = {}
-    for line in axes.lines:
-        points = np.asarray(line.get_xydata(), dtype=float)
-        points = points[np.isfinite(points).all(axis=1)]
-        if len(points) and not line.get_label().startswith("_"):
-            ends[line] = points[-1]
-    return ends
+        arrow["color"] = line.get_color()
+        axes.annotate(line.get_label(), ends[line], (1.01, place), arrowprops=arrow, **text)

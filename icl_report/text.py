@@ -8,7 +8,8 @@ as numbers and leave in the reader's convention.
 import io
 import math
 import re
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -17,16 +18,13 @@ import yaml
 from IPython.display import Markdown, display
 from matplotlib.axis import Axis
 from matplotlib.text import Text
-from matplotlib.ticker import Formatter, LogFormatter, LogLocator, NullFormatter, ScalarFormatter
+from matplotlib.ticker import LogFormatter, LogLocator, NullFormatter, ScalarFormatter
 
 from icl_core.records import root_folder
 
 LANGUAGES = ("ru", "en")
 RUSSIAN = "application/vnd.icl.russian"  # an output's Russian twin, beside its English data
-BROKEN = {
-    "ru": "Это утверждение больше не выполняется",
-    "en": "This sentence no longer holds",
-}
+BROKEN = {"ru": "Это утверждение больше не выполняется", "en": "This sentence no longer holds"}
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
 WORD = re.compile(r"[a-z]{2,}")  # what makes a text English; SPE, CM, b and x are no words
 FORMULA = re.compile(r"\$[^$]*\$")
@@ -71,12 +69,9 @@ def russian(words: str) -> str:
         return re.sub(r"(?<=\d)\.(?=\d)", ",", words)
     if (found := glossary().get(NUMBER.sub("{}", words))) is not None:
         return found.format(*(own.replace(".", ",") for own in NUMBER.findall(words)))
-    first, *others = JOINTS.split(words)
-    if not others:
+    if len(parts := JOINTS.split(words)) == 1:
         raise MissingWordError(words)
-    return russian(first) + "".join(
-        joint + russian(part) for joint, part in zip(others[::2], others[1::2])
-    )
+    return "".join(map(russian, parts))
 
 
 def _translated(words: str, language: str, missing: set[str]) -> str:
@@ -96,11 +91,9 @@ def say(ru: str, en: str, holds: bool = True, role: str = "text", **values: floa
     """
     for language, text in zip(LANGUAGES, (ru, en)):
         said = text.format(**{name: number(value, language) for name, value in values.items()})
-        metadata = {"language": language, "role": role}
         if not holds:
-            boxed = said.replace("\n", "\n> ")
-            said, metadata["role"] = f"> **{BROKEN[language]}:** {boxed}", "broken"
-        display(Markdown(said), metadata=metadata)
+            role, said = "broken", f"> **{BROKEN[language]}:** " + said.replace("\n", "\n> ")
+        display(Markdown(said), metadata={"language": language, "role": role})
 
 
 def table(frame: pd.DataFrame, digits: int = 3) -> None:
@@ -110,16 +103,14 @@ def table(frame: pd.DataFrame, digits: int = 3) -> None:
     """
     shown, missing = {}, set()
     aligned = ["right" if pd.api.types.is_numeric_dtype(frame[name]) else "left" for name in frame]
+    options = {"index": False, "disable_numparse": True, "colalign": aligned}
     for language in LANGUAGES:
 
         def words(cell, language=language):
             text = _translated(cell, language, missing) if isinstance(cell, str) else cell
             return number(text, language, digits)
 
-        translated = frame.map(words).rename(columns=words)
-        shown[language] = translated.to_markdown(
-            index=False, disable_numparse=True, colalign=aligned
-        )
+        shown[language] = frame.map(words).rename(columns=words).to_markdown(**options)
     _emit("text/markdown", shown, missing, role="table")
 
 
@@ -130,11 +121,11 @@ def figure(name: str, drawn: plt.Figure, extra: dict | None = None) -> None:
     MIME type. The same data give the same bytes.
     """
     shown, missing = {}, set()
-    ticks = [_readable(axis) for axes in drawn.axes for axis in (axes.xaxis, axes.yaxis)]
+    ticks = {axis: _ticks(axis) for axes in drawn.axes for axis in (axes.xaxis, axes.yaxis)}
     words = {text: text.get_text() for text in drawn.findobj(Text)}
     for language in LANGUAGES:
-        for own in ticks:
-            own.language, own.missing = language, missing
+        for axis, own in ticks.items():
+            axis.set_major_formatter(partial(own, language=language, missing=missing))
         for text, english in words.items():
             text.set_text(_translated(english, language, missing))
         svg = io.StringIO()
@@ -155,30 +146,24 @@ def _emit(kind: str, shown: dict, missing: set[str], extra: dict | None = None, 
     """One output for both languages; what glossary.yaml lacks goes along, and pages refuse it."""
     if missing:
         metadata["missing"] = sorted(missing)
-    data = {kind: shown["en"], RUSSIAN: shown["ru"]} | (extra or {})
-    display(data, raw=True, metadata=metadata)
+    display({kind: shown["en"], RUSSIAN: shown["ru"]} | (extra or {}), raw=True, metadata=metadata)
 
 
-class Ticks(Formatter):
-    """What stands at an axis' ticks: numbers as in the text, words by the glossary."""
+def _ticks(axis: Axis) -> Callable:
+    """What stands at the axis' ticks in a language: numbers as in the text, words by the glossary.
 
-    def __init__(self, original: Formatter, are_numbers: bool):
-        self.original, self.are_numbers = original, are_numbers
-
-    def __call__(self, value, pos=None):
-        if self.are_numbers:
-            return number(round(value, 6) if abs(value) > 1e-3 else value, self.language)
-        return _translated(self.original(value, pos), self.language, self.missing)
-
-
-def _readable(axis: Axis) -> Ticks:
-    """Gives the axis ticks that can be read; the shorter a log axis, the more of each decade."""
+    The shorter a log axis, the more of each decade has a tick.
+    """
     original = axis.get_major_formatter()
     low, high = sorted(axis.get_view_interval())
     if isinstance(original, LogFormatter):
         subs = range(1, 10) if high < 6 * low else (1, 2, 5) if high < 500 * low else (1,)
         axis.set_major_locator(LogLocator(subs=tuple(subs), numticks=20))
         axis.set_minor_formatter(NullFormatter())
-    ticks = Ticks(original, isinstance(original, (LogFormatter, ScalarFormatter)))
-    axis.set_major_formatter(ticks)
-    return ticks
+
+    def written(value, pos, language, missing):
+        if isinstance(original, (LogFormatter, ScalarFormatter)):
+            return number(round(value, 6) if abs(value) > 1e-3 else value, language)
+        return _translated(original(value, pos), language, missing)
+
+    return written

@@ -86,7 +86,8 @@ def test_a_word_that_the_glossary_lacks_is_named(words):
 
 def test_the_glossary_is_russian_and_each_number_has_its_place():
     for english, russian in text.glossary().items():
-        assert re.search("[а-яё]", russian, re.I), english
+        is_name = english in russian.lower()  # torch: PyTorch
+        assert re.search("[а-яё]", russian, re.I) or is_name, english
         assert english.count("{}") == russian.count("{}"), english
 
 
