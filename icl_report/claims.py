@@ -101,9 +101,8 @@ def compare(table: pd.DataFrame, one: str, other: str, endpoint: str = "at_n") -
 
 def holm(p: pd.Series) -> np.ndarray:
     """Holm's adjusted p; a test that cannot be made yet, nan, counts as one of them."""
-    order = np.argsort(p)
-    steps = np.nan_to_num(p, nan=1)[order] * np.arange(len(p), 0, -1)
-    adjusted = np.minimum(np.maximum.accumulate(steps), 1)[np.argsort(order)]
+    steps = pd.Series(p).fillna(1).sort_values() * np.arange(len(p), 0, -1)
+    adjusted = steps.cummax().clip(upper=1).sort_index()
     return np.where(np.isnan(p), nan, adjusted)
 
 

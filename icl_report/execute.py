@@ -25,14 +25,13 @@ NOTEBOOKS = PROJECT / "notebooks"
 def parameters_of(notebook: NotebookNode) -> dict[str, int | float | str]:
     """Name -> default of each assignment in the notebook's cell tagged "parameters"."""
     cells = [c.source for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
-    assigned = [node for cell in cells for node in ast.parse(cell).body]
-    return {
-        (node.target if isinstance(node, ast.AnnAssign) else node.targets[0]).id: (
-            ast.literal_eval(node.value)
-        )
-        for node in assigned
-        if isinstance(node, (ast.Assign, ast.AnnAssign))
-    }
+    nodes = [node for cell in cells for node in ast.parse(cell).body]
+    return {name: ast.literal_eval(node.value) for node in nodes for name in _assigned(node)}
+
+
+def _assigned(code: ast.AST) -> list[str]:
+    names = [node for node in ast.walk(code) if isinstance(node, ast.Name)]
+    return [name.id for name in names if isinstance(name.ctx, ast.Store)]
 
 
 def refuse_unknown(history: list[str], known: list[str]) -> None:
@@ -40,10 +39,8 @@ def refuse_unknown(history: list[str], known: list[str]) -> None:
 
     Papermill itself only warns. history is IPython's In, in which its cell stands.
     """
-    injected = [source for source in history if source.startswith("# Parameters\n")]
-    assigned = [node for source in injected for node in ast.parse(source).body]
-    names = [target.id for node in assigned for target in node.targets]
-    if unknown := [name for name in names if name not in known]:
+    injected = [ast.parse(source) for source in history if source.startswith("# Parameters\n")]
+    if unknown := [name for code in injected for name in _assigned(code) if name not in known]:
         raise ConfigError(
             f"{', '.join(unknown)}: no such parameter, nothing was trained; "
             f"the parameters are {', '.join(known)}"
@@ -53,8 +50,7 @@ def refuse_unknown(history: list[str], known: list[str]) -> None:
 def interrupt(*_) -> None:
     """Ends papermill in order: as it leaves, it interrupts the kernel and waits for it.
 
-    Left to itself, it dies of SIGTERM without a word to the kernel, which is no part of its process
-    group and ends abruptly a second later.
+    Left to itself, it dies without a word to the kernel, which ends abruptly a second later.
     """
     print("SIGTERM: the run ends; the same command goes on from its checkpoint", file=sys.stderr)
     raise KeyboardInterrupt
@@ -71,19 +67,11 @@ def execute(notebook: NotebookNode, target: Path, parameters: dict) -> None:
 
     target.parent.mkdir(parents=True, exist_ok=True)
     os.environ["PYTHONPATH"] = str(PROJECT)  # the kernel uses this checkout and no other
+    options = dict(kernel_name="python3", cwd=NOTEBOOKS, progress_bar=False, stderr_file=sys.stderr)
     with tempfile.TemporaryDirectory(prefix="icl-") as folder:  # a short path, as sockets want it
-        sockets = {"transport": "ipc", "ip": f"{folder}/kernel"}
+        sockets = Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/kernel"}})
         try:
-            papermill.execute_notebook(
-                notebook,
-                target,
-                parameters,
-                kernel_name="python3",
-                cwd=NOTEBOOKS,
-                stderr_file=sys.stderr,
-                progress_bar=False,
-                config=Config({"KernelManager": sockets}),
-            )
+            papermill.execute_notebook(notebook, target, parameters, config=sockets, **options)
         except papermill.PapermillExecutionError as error:
             traceback = strip_ansi("\n".join(error.traceback))
             sys.exit(f"{traceback}\n\n{target}: {error.ename}: {error.evalue}")

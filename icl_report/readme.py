@@ -13,37 +13,33 @@ import nbformat
 from icl_core.records import write_whole
 
 
-def said(notebook: Path, language: str, role: str) -> list[str]:
-    """The texts of that role in that language, in order: cells tagged with it, and sentences."""
+def said(notebook: Path, *marks: str) -> list[str]:
+    """The texts with these marks, in order: cells by their tags, sentences by language and role."""
     texts = []
     for cell in nbformat.read(notebook, as_version=4).cells:
-        if {language, role} <= set(cell.metadata.get("tags", [])):
+        if {*marks} <= {*cell.metadata.get("tags", [])}:
             texts.append(cell.source)
         for output in cell.get("outputs", []):
-            if output.get("metadata") == {"language": language, "role": role}:
+            about = output.get("metadata", {})
+            if {*marks} <= {about.get("language"), about.get("role")}:
                 texts.append(output.data["text/markdown"])
     return texts
-
-
-def title(notebook: Path, language: str) -> str:
-    """The first heading in that language."""
-    cells = nbformat.read(notebook, as_version=4).cells
-    own = [cell.source for cell in cells if language in cell.metadata.get("tags", [])]
-    return re.search(r"^# (.*)$", "\n".join(own), re.M)[1]
 
 
 def fill(readme: Path, notebooks: list[Path]) -> None:
     """Renews the parts; README.ru.md is Russian. Raises ValueError if a part is not marked."""
     language, text = "ru" if ".ru" in readme.suffixes else "en", readme.read_text(encoding="utf-8")
-    headline = [part for path in notebooks for part in said(path, language, "headline")]
-    chapters = [f"- [{title(path, language)}](notebooks/{path.name})" for path in notebooks]
-    for name, part in (("headline", "\n\n".join(headline)), ("chapters", "\n".join(chapters))):
-        start, end = f"<!-- {name} -->\n", f"\n<!-- /{name} -->"
-        before, opened, rest = text.partition(start)
-        _, closed, after = rest.partition(end)
-        if not (opened and closed):
-            raise ValueError(f"{readme} has no {start.strip()} … {end.strip()} to be filled")
-        text = before + start + part + end + after
+    parts = {"headline": [], "chapters": []}
+    for path in notebooks:
+        parts["headline"] += said(path, language, "headline")
+        title = re.search(r"^# (.*)$", "\n".join(said(path, language)), re.M)[1]
+        parts["chapters"].append(f"- [{title}](notebooks/{path.name})")
+    for name, between in (("headline", "\n\n"), ("chapters", "\n")):
+        start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+        marked = re.search(rf"(?s){start}\n(.*?\n)??{end}", text)
+        if not marked:
+            raise ValueError(f"{readme} has no {start} … {end} to be filled")
+        text = text.replace(marked[0], f"{start}\n{between.join(parts[name])}\n{end}", 1)
     write_whole(readme, text)
 
 

@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from collections import Counter
+from collections import defaultdict
 from pathlib import Path
 
 import filelock
@@ -18,7 +18,7 @@ def state_of(out: str, config: Config) -> str:
     work, step = records.work_folder(out, config), 0
     lock, checkpoint = work.with_suffix(".lock"), work / "checkpoint.safetensors"
     if checkpoint.exists():
-        with open(checkpoint, "rb") as file:
+        with open(checkpoint, "rb") as file:  # safe_open refuses the checksum at its end
             header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
         step = json.loads(header["__metadata__"]["progress"])["step"]
     try:
@@ -36,13 +36,12 @@ def main() -> None:
     parser.add_argument("--out", default=".", help="the folder whose data/ holds the records")
     given = parser.parse_args()
     states = [(config, state_of(given.out, config)) for config in fill.listed(given.list)]
-    all_, recorded = Counter(), Counter()
+    recorded = defaultdict(list)
     for config, state in states:
         for group in ("all", f"{config.setup}, b = {config.b}"):
-            all_[group] += 1
-            recorded[group] += state == "recorded"
-    for group in all_:
-        print(f"{group}: {recorded[group]} of {all_[group]} recorded")
+            recorded[group].append(state == "recorded")
+    for group, own in recorded.items():
+        print(f"{group}: {sum(own)} of {len(own)} recorded")
     for config, state in states:
         if state not in ("recorded", "missing"):
             print(f"  {config.place}: {state}")

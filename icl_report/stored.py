@@ -9,7 +9,7 @@ import hashlib
 import os
 import re
 import sys
-from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 
 import jupytext
@@ -32,18 +32,15 @@ VOLATILE = {
 def clean(notebook: NotebookNode) -> NotebookNode:
     """A copy with nothing in it that differs from machine to machine or from run to run."""
     notebook = copy.deepcopy(notebook)
-    notebook.metadata = _only(LASTING, notebook.metadata)
+    notebook.metadata = {name: own for name, own in notebook.metadata.items() if name in LASTING}
     notebook.nbformat_minor = max(5, notebook.nbformat_minor)  # the first with cell ids
     for number, cell in enumerate(notebook.cells, start=1):
-        cell.id, cell.metadata = f"cell-{number}", _only(["tags"], cell.metadata)
+        tags = cell.metadata.get("tags")
+        cell.id, cell.metadata = f"cell-{number}", {"tags": tags} if tags else {}
     text = nbformat.writes(notebook)
     for pattern, replacement in VOLATILE.items():
         text = re.sub(pattern, replacement, text)
     return nbformat.reads(text, as_version=4)
-
-
-def _only(names: Iterable[str], metadata: NotebookNode) -> NotebookNode:
-    return nbformat.from_dict({name: metadata[name] for name in names if metadata.get(name)})
 
 
 def store(executed: Path, stored: Path, figures: Path) -> None:
@@ -68,7 +65,7 @@ def store(executed: Path, stored: Path, figures: Path) -> None:
     if source.exists():
         time = source.stat().st_mtime_ns
         os.utime(stored, ns=(time, time))
-    for output in (output for cell in notebook.cells for output in cell.get("outputs", [])):
+    for output in chain(*(cell.get("outputs", []) for cell in notebook.cells)):
         if name := output.get("metadata", {}).get("name"):
             for language, kind in (("ru", RUSSIAN), ("en", "image/svg+xml")):
                 write_whole(figures / f"{name}.{language}.svg", output.data[kind])

@@ -49,7 +49,10 @@ def test_unknown_names_are_refused_before_anything_runs(tmp_path):
 @pytest.mark.parametrize(
     "words, message",
     [
-        (["1_position", "x"], f"no notebook '1_position'; there are {NOTEBOOK}"),
+        (
+            ["1_position", "x"],
+            "no notebook '1_position'; there are 0_report, 1_position_and_mask, ",
+        ),
         ([NOTEBOOK, "x", "--b", "five"], "argument --b: invalid int value: 'five'"),
     ],
 )
