@@ -494,11 +494,10 @@ text.say(
 )
 
 # %% [markdown] tags=["ru"]
-# Где списывать можно, спрашивать о запросе всё же стоит не только его: [глава 3](3_label_leakage.ipynb) сравнивает пять
-# функций потерь.
+# Пять функций потерь, и кто под какой научился, сравнивает [глава 3](3_label_leakage.ipynb).
 
 # %% [markdown] tags=["en"]
-# [Chapter 3](3_label_leakage.ipynb) compares five losses.
+# [Chapter 3](3_label_leakage.ipynb) compares five losses, and who learned under which.
 
 # %% [markdown] tags=["ru"]
 # ## Его идея: два вектора
@@ -537,14 +536,14 @@ text.again("type_runs", out)
 # ## Что от чего зависит
 #
 # **Выводы о маске держатся в обеих обстановках, вывод о списывании — нет.** Его обстановка необычна: выход внимания не
-# остаётся в остаточном потоке, основание синусоиды $9{,}2$, а таблица LPE начинается с $N(0, 1)$, в 50 раз громче, чем у
+# остаётся в остаточном потоке, основание синусоиды 9,2, а таблица LPE начинается с $N(0, 1)$, в 50 раз громче, чем у
 # GPT-2. Мы сравнили её с обстановкой из учебника.
 
 # %% [markdown] tags=["en"]
 # ## What hangs on which choice
 #
 # **Conclusions about the mask hold in both setups, the one about copying does not.** His setup is unusual: the attention’s
-# output does not stay in the residual stream, the sinusoid’s base is $9.2$, and LPE’s table starts from $N(0, 1)$, 50 times
+# output does not stay in the residual stream, the sinusoid’s base is 9.2, and LPE’s table starts from $N(0, 1)$, 50 times
 # as loud as GPT-2’s. We compared it with the textbook’s.
 
 # %%

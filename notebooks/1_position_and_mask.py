@@ -142,7 +142,7 @@ config = configs[0]
 # **Модель автора**: $h = 0$; на каждой итерации $h \leftarrow h + e + p$, затем оба блока. Блок:
 # $h \leftarrow h + \mathrm{MLP}(\mathrm{LN}(h + \mathrm{attention}(\mathrm{LN}(h))))$ — выход внимания в остаточном
 # потоке не остаётся, остаётся лишь то, что сделал из него MLP. Последней нормировки нет. У SPE основание не
-# 10000, а $\ln 10000 \approx 9{,}2$ — похоже, описка в формуле; обучаемая таблица LPE начинается с $N(0, 1)$, а не
+# 10000, а $\ln 10000$, то есть 9,2, — похоже, описка в формуле; обучаемая таблица LPE начинается с $N(0, 1)$, а не
 # с 0,02, как в GPT-2. Всё это мы берём как есть.
 
 # %% [markdown] tags=["en"]
@@ -161,7 +161,7 @@ config = configs[0]
 # **The author’s model**: $h = 0$; in each iteration $h \leftarrow h + e + p$, then both blocks. A block is
 # $h \leftarrow h + \mathrm{MLP}(\mathrm{LN}(h + \mathrm{attention}(\mathrm{LN}(h))))$: the attention’s output does
 # not stay in the residual stream, only what the MLP makes of it does. There is no final norm. SPE’s base is not
-# 10000 but $\ln 10000 \approx 9.2$, a slip of the formula it seems; LPE’s table starts from $N(0, 1)$, where GPT-2
+# 10000 but $\ln 10000$, that is 9.2, a slip of the formula it seems; LPE’s table starts from $N(0, 1)$, where GPT-2
 # has 0.02. All of this we take as it is.
 
 # %%
