@@ -21,6 +21,7 @@ GRIDS = {
     for path in PROJECT.glob("grids/*.yaml")
     if path.stem != "records"
 }
+AXES = ("setups", "b", "seeds")
 NOTEBOOK = "1_position_and_mask"
 
 
@@ -29,7 +30,7 @@ def runs_of(grid):
     return [
         (name, *run)
         for name, own in GRIDS[grid]["notebooks"].items()
-        for run in product(own["setups"], own["b"], own["seeds"])
+        for run in product(*(own.get(axis, []) for axis in AXES))
     ]
 
 
@@ -37,7 +38,7 @@ def runs_of(grid):
 def test_a_grid_is_of_valid_runs_of_notebooks_that_are_there(name):
     assert GRIDS[name].keys() == {"out", "notebooks"}
     for own in GRIDS[name]["notebooks"].values():
-        assert own.keys() - {"page"} == {"setups", "b", "seeds"}
+        assert own.keys() - {"page"} in ({*AXES}, set()), "a notebook has runs, or only a page"
         assert own.get("page", "appendix") in ("report", "appendix")
     for notebook, setup, b, seed in runs_of(name):
         assert (PROJECT / f"notebooks/{notebook}.py").exists()
@@ -78,7 +79,7 @@ def test_the_report_s_notebooks_are_as_they_stand():
     """The full grid's first run of each is the notebook's defaults: no cell is put into it."""
     for name, own in GRIDS["full"]["notebooks"].items():
         defaults = parameters_of(jupytext.read(PROJECT / f"notebooks/{name}.py"))
-        first = {"setup": own["setups"][0], "b": own["b"][0], "seed": own["seeds"][0]}
+        first = {axis.removesuffix("s"): own[axis][0] for axis in AXES if axis in own}
         assert first | {"out": GRIDS["full"]["out"]} == {k: defaults[k] for k in [*first, "out"]}
 
 
