@@ -23,7 +23,7 @@ LASTING = ("jupytext", "kernelspec")  # of its metadata
 PLACES = {sys.prefix, str(PROJECT), str(Path.home())} - {"/"}
 PLACE = "|".join(re.escape(place) for place in sorted(PLACES, key=len, reverse=True))
 VOLATILE = {
-    r"[^\s\"'<>]*/ipykernel_\d+/\d+\.py": "cell",  # a warning's place: the kernel's process number
+    r"(?<![^\s\"'<>])[^\s\"'<>]*/ipykernel_\d+/\d+\.py": "cell",  # a warning's place
     rf"(?<![\w.])(?:{PLACE})(?![\w.-])": "…",  # a path on this machine
     r" at 0x[0-9a-f]+": "",  # an object's address
 }
