@@ -67,6 +67,7 @@ def short(value):
     return float(f"{value:.2g}")
 
 
+# %%
 his["setup"] = "source"
 his_error = his.set_index(["variant", "b", "seed"]).eval_7500  # the last check
 lucky = his_error < 2 / 3
@@ -126,9 +127,10 @@ text.say(
     **{"cm": short(cm), "lpe": short(lpe_cm), "tpe": short(tpe.at_n.median())},
 )
 
+
 # %%
-figure, axes = plt.subplots(2, 3, figsize=(9, 5.2), sharex=True, sharey=True)
-for ax, variant in zip(axes.flat, six):
+def draw_cell(ax, variant):
+    """His runs as rings, ours as dots, at b = 1 and 5."""
     colour = drawing.style(variant)["color"]
     for _, own in his[his.variant == variant].groupby("seed"):
         ax.plot(own.b.astype(str), own.eval_7500, "o-", ms=9, mfc="none", color=colour, lw=0.8)
@@ -137,10 +139,14 @@ for ax, variant in zip(axes.flat, six):
         ax.plot(str(run.config.b), error, "o", ms=4.5, color=colour)
     ax.axhline(1, color="grey", lw=0.8, ls=":")
     ax.set(title=variant, ylim=(0, 1.3), xlabel="loop iterations b" if "CM" in variant else "")
-for ax, words in zip(axes.flat, ("", "copies", "copies", "", "luck", "always learns")):
-    ax.annotate(
-        words, (0.5, 0.2 if words == "copies" else 0.6), xycoords="axes fraction", ha="center"
-    )
+
+
+# %%
+figure, axes = plt.subplots(2, 3, figsize=(9, 5.2), sharex=True, sharey=True)
+said = [("", 0), ("copies", 0.2), ("copies", 0.2), ("", 0), ("luck", 0.6), ("always learns", 0.6)]
+for ax, variant, (words, height) in zip(axes.flat, six, said):
+    draw_cell(ax, variant)
+    ax.annotate(words, (0.5, height), xycoords="axes fraction", ha="center")
 for ax, words in zip(axes[:, 0], ("without a mask", "with the causal mask")):
     ax.set_ylabel(f"{words}\nsquared error / d")
 text.figure("hero", figure)
@@ -224,24 +230,12 @@ text.say(
 # is wanted for the last one.
 
 # %%
-tokens = [
-    "$x_1$",
-    "$y_1$",
-    "$x_2$",
-    "$y_2$",
-    "…",
-    "$x_i$",
-    "$y_i$",
-    "…",
-    "$x_{63}$",
-    "$y_{63}$",
-    "$x_q$",
-]
+tokens = ["x_1", "y_1", "x_2", "y_2", r"\dots", "x_i", "y_i", r"\dots", "x_{63}", "y_{63}", "x_q"]
 figure, ax = plt.subplots(figsize=(9, 2.6))
 for place, token in enumerate(tokens):
-    colour = {"$x": "#d6e6f5", "$y": "#fde7c7"}.get(token[:2], "none")
+    colour = {"x": "#d6e6f5", "y": "#fde7c7"}.get(token[0], "none")
     ax.add_patch(plt.Rectangle((place - 0.42, 0), 0.84, 0.8, fc=colour))
-    ax.text(place, 0.4, token, ha="center", va="center")
+    ax.text(place, 0.4, f"${token}$", ha="center", va="center")
 for ends, height, colour in (((5, 6), 0.85, "#c0392b"), ((6, 5), -0.05, "#0173b2")):
     arrow = {"arrowstyle": "->", "connectionstyle": "arc3,rad=-.6", "color": colour, "lw": 1.6}
     ax.annotate("", (ends[1], height), (ends[0], height), arrowprops=arrow)

@@ -160,6 +160,22 @@ def test_a_page_is_small_and_painted_within_a_second(opened, name):
     assert 0 < min(times) < 1000, times
 
 
+@pytest.mark.parametrize("name", ["report.ru", "report.en"])
+def test_the_story_is_as_short_as_it_promises(opened, name):
+    """At 1280 px: its height without the room below its end, words, figures, tables, bytes."""
+    page = opened(name)
+    height = page.evaluate("document.querySelector('article:last-child').offsetHeight")
+    sizes = {
+        "px": (height, 15_000),
+        "words": (len(page.locator("main").inner_text().split()), 2_900),
+        "figures": (page.locator("figure").count(), 10),
+        "tables": (page.locator(".table").count(), 5),
+        "bytes": (PAGES[name].stat().st_size, 2_500_000),
+    }
+    print(name, {what: size for what, (size, _) in sizes.items()})
+    assert all(size <= most for size, most in sizes.values()), sizes
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_the_contents_lead_to_each_section_and_show_where_one_is(opened, name):
     page = opened(name)

@@ -17,7 +17,8 @@ SOURCES = sorted((PROJECT / "notebooks").glob("*.py"))
 EXECUTED = [path for path in SOURCES if path.with_suffix(".ipynb").exists()]
 OF_THE_SETUP = 0  # steps: as many as the setup has
 CELLS = {"0_report": 110}  # at most; of a chapter 75
-CODE_LINES = 14  # without its sentences
+BYTES = {"0_report": 3.2e6}  # at most; it holds the weights of four models; of a chapter 1.5e6
+CODE_LINES = 15  # without its sentences
 RUSSIAN_LETTER = re.compile("[а-яё]", re.I)
 FORMULA = re.compile(r"\$\$?[^$]+\$\$?")
 # A term that the English cell uses must have its Russian counterpart in the Russian cell.
@@ -34,7 +35,7 @@ GLOSSARY = {
     r"label leakage|the leak": r"утечк\w+( ответов)?",
     r"least squares": r"метод\w* наименьших квадратов",
     r"confidence interval": r"доверительн\w+ интервал",
-    r"\bseed": r"з[её]рн",
+    r"\bseed": r"з[её]р(н|ен)",
     r"\bbatch": r"батч",
 }
 
@@ -158,4 +159,4 @@ class TestExecutedNotebook:
 
     def test_the_executed_notebook_is_small(self, path):
         """GitHub shows it, and it opens in a second; half of it are the Russian twins."""
-        assert path.with_suffix(".ipynb").stat().st_size < 2e6
+        assert path.with_suffix(".ipynb").stat().st_size < BYTES.get(path.stem, 1.5e6)
