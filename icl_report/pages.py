@@ -141,11 +141,10 @@ def _in_language(notebook: NotebookNode, language: str) -> NotebookNode:
 
 
 def _caption(figure: NotebookNode | None, text: str) -> None:
-    """Gives the figure its caption, and the alt text that stands in it as a comment."""
-    if figure is None:
-        raise ValueError(f"a caption follows no figure: {text[:80]} …")
-    alt = ALT.search(text)
-    figure.metadata.update(caption=ALT.sub("", text), alt=alt[1] if alt else "")
+    """Gives the figure, if it was drawn, its caption and the alt text, a comment in it."""
+    if figure is not None:
+        alt = ALT.search(text)
+        figure.metadata.update(caption=ALT.sub("", text), alt=alt[1] if alt else "")
 
 
 def _page(page: str, chapters: list[Chapter], language: str, titles: dict[str, str]) -> str:

@@ -280,6 +280,14 @@ if setup == "source" and b == 1:
         holds=taken.take_off.min() > of(full, "CM", 1).take_off.max(),
         n=len(tpe),
     )
+else:
+    text.say(
+        role="caption",
+        ru="Слева ошибка на запросе по ходу обучения, линия — запуск; справа она же после обучения, точка — запуск. "
+        "<!-- alt: Кривые ошибки на запросе пяти вариантов и точки всех запусков -->",
+        en="On the left the target error during training, a line a run; on the right the same after training, a dot a run. "
+        "<!-- alt: Curves of the target error of five variants and dots of all runs -->",
+    )
 
 # %%
 loop_runs = len(of(full, "TPE + CM", 5)) + len(of(full, "TPE", 5))

@@ -149,6 +149,9 @@ class TestExecutedNotebook:
             assert "missing" not in about, about
             if RUSSIAN in ({} if output == "caption" else output.data):
                 assert "language" not in about
+            if output == "caption":
+                before = [o for o in outputs[:number] if o != "caption"][-1].metadata
+                assert {"name", "again"} & set(before), "a caption without its figure"
             if {"name", "again"} & set(about):
                 following = outputs[number + 1 : number + 3]
                 roles = [o if o == "caption" else o.metadata.get("role") for o in following]

@@ -354,11 +354,16 @@ def test_what_the_glossary_lacks_is_refused_by_name(tmp_path):
         build({"report": [tmp_path / "a.ipynb"]}, tmp_path / "none")
 
 
-def test_a_caption_without_a_figure_is_refused(tmp_path):
-    caption = new_markdown_cell("A curve.", metadata={"tags": ["en", "caption"]})
-    nbformat.write(new_notebook(cells=[text("en", "# A"), caption]), tmp_path / "a.ipynb")
-    with pytest.raises(ValueError, match="a caption follows no figure: A curve"):
-        build({"report": [tmp_path / "a.ipynb"]}, tmp_path / "none")
+def test_a_caption_goes_with_its_figure(tmp_path):
+    """Where a run has no data for the figure, its caption is not shown either."""
+    captions = [
+        new_markdown_cell(f"{words} <!-- alt: {words} -->", metadata={"tags": [own, "caption"]})
+        for words, own in (("Кривая", "ru"), ("A curve", "en"))
+    ]
+    cells = [text("ru", "# А"), text("en", "# A"), new_code_cell("if data: draw()"), *captions]
+    nbformat.write(new_notebook(cells=cells), tmp_path / "a.ipynb")
+    for path in build({"report": [tmp_path / "a.ipynb"]}, tmp_path / "pages"):
+        assert not re.search("Кривая|A curve", path.read_text(encoding="utf-8"))
 
 
 def test_two_pages_know_each_other(sources, tmp_path):
