@@ -10,6 +10,7 @@ import pytest
 from matplotlib.text import Text
 
 from icl_core.encodings import VARIANTS
+from icl_core.records import PROJECT
 from icl_report import drawing, text
 from icl_report.text import RUSSIAN
 
@@ -82,6 +83,12 @@ def test_labels_are_translated_by_the_glossary_whole_or_in_parts(words, english,
 def test_a_word_that_the_glossary_lacks_is_named(words):
     with pytest.raises(text.MissingWordError, match=r"^epoch$"):
         text.russian("none, epoch")
+
+
+def test_no_word_is_in_the_glossary_twice():
+    lines = (PROJECT / "icl_report/glossary.yaml").read_text(encoding="utf-8").splitlines()
+    words = [line.rpartition(": ")[0] for line in lines if line and not line.startswith("#")]
+    assert len(words) > 100 and sorted(words) == sorted(set(words))
 
 
 def test_the_glossary_is_russian_and_each_number_has_its_place():
