@@ -84,14 +84,14 @@
 # %% [markdown] tags=["ru"]
 # ## Параметры
 #
-# По умолчанию — эксперимент автора (setup `source`); `setup = "gpt2"` — тот же вопрос в обстановке из учебника:
+# По умолчанию — эксперимент автора (setup `source`); `setup = "gpt2"` — тот же вопрос в постановке GPT-2:
 # блок, начальные веса и синусоида как в GPT-2. Запуск — один вариант при одних `b` и `seed`.
 
 # %% [markdown] tags=["en"]
 # ## Parameters
 #
 # The defaults are the author’s experiment (setup `source`); `setup = "gpt2"` asks the same question in the
-# textbook’s setting: GPT-2’s block, initial weights and sinusoid. A run is one variant at one `b` and `seed`.
+# GPT-2 setup: its block, initial weights and sinusoid. A run is one variant at one `b` and `seed`.
 
 # %%
 import logging
@@ -113,8 +113,8 @@ drawing.use_theme()
 # %% tags=["parameters"]
 b: int = 1  # loop iterations / число итераций цикла
 seed: int = 42  # seed of weights and prompts / зерно весов и промптов
-setup: str = "source"  # source, gpt2, quick, smoke: icl_core/config.py / обстановка
-steps: int = 0  # training steps, 0: as many as the setup has / шаги, 0: сколько в обстановке
+setup: str = "source"  # source, gpt2, quick, smoke: icl_core/config.py / постановка
+steps: int = 0  # training steps, 0: as many as the setup has / шаги, 0: сколько в постановке
 device: str = "cpu"  # where to train, cpu or cuda / где обучать, cpu или cuda
 out: str = "."  # folder of data/, from the project's root / папка, где лежит data/
 
@@ -570,7 +570,7 @@ if repeated:
 #
 # - Почему SPE с маской то учится, то нет, и что именно находят те, кто учится: об этом следующие главы.
 # - Три зерна — это три зерна. Больше зёрен и проверки гипотез впереди.
-# - Повторение не делает его обстановку обычной: у блока, у синусоиды и у таблицы свои особенности, и какие выводы
+# - Повторение не делает его постановку обычной: у блока, у синусоиды и у таблицы свои особенности, и какие выводы
 #   держатся на них, здесь не видно.
 
 # %% [markdown] tags=["en"]

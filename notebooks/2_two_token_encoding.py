@@ -14,8 +14,8 @@
 # %% [markdown] tags=["ru"]
 # # Два вектора вместо таблицы
 #
-# **Без цикла двух векторов мало, с циклом их может хватить.** В обстановке автора при $b = 1$ TPE с маской ничем не
-# лучше одной маски, а без маски не решает задачу и даже не списывает. В обстановке из учебника при $b = 5$ те же два
+# **Без цикла двух векторов мало, с циклом их может хватить.** В постановке автора при $b = 1$ TPE с маской ничем не
+# лучше одной маски, а без маски не решает задачу и даже не списывает. В постановке GPT-2 при $b = 5$ те же два
 # вектора почти догоняют таблицу из 127 строк.
 
 # %% [markdown] tags=["en"]
@@ -23,7 +23,7 @@
 #
 # **Without a loop two vectors are too few; with a loop they can be enough.** In the author’s setup at $b = 1$ TPE
 # with the mask is no better than the mask alone, and without the mask it neither solves the task nor even copies.
-# In the textbook’s setup at $b = 5$ the same two vectors come close to a table of 127 rows.
+# In the GPT-2 setup at $b = 5$ the same two vectors come close to a table of 127 rows.
 
 # %% [markdown] tags=["ru"]
 # ## Вопрос
@@ -52,21 +52,21 @@
 #
 # Его: с маской TPE может оказаться лучше всех кодирований.
 #
-# Наши записаны до запусков в обстановке из учебника:
+# Наши записаны до запусков в постановке GPT-2:
 #
 # - без маски TPE не решит задачу и не спишет: такая модель не знает, какой ответ к какой точке относится;
 # - с маской тип и номер примера вместе лучше, чем каждый из них отдельно;
 # - RoPE и ALiBi лучше одной маски: они показывают, какие токены стоят рядом;
 # - сообщать номер только на первой итерации цикла хуже, чем на каждой.
 #
-# Об обстановке автора мы ничего не предсказывали: пробные запуски TPE + CM к тому времени уже были.
+# Об постановке автора мы ничего не предсказывали: пробные запуски TPE + CM к тому времени уже были.
 
 # %% [markdown] tags=["en"]
 # ## Hypotheses
 #
 # His: with the mask TPE may turn out the best of all encodings.
 #
-# Ours were written down before the runs in the textbook’s setup:
+# Ours were written down before the runs in the GPT-2 setup:
 #
 # - without the mask TPE will neither solve the task nor copy: such a model does not know which answer belongs to
 #   which point;
@@ -79,7 +79,7 @@
 # %% [markdown] tags=["ru"]
 # ## Параметры
 #
-# Главный опыт идёт в обстановке автора. Остальные обстановки выбирает `setup`.
+# Главный опыт идёт в постановке автора. Остальные постановки выбирает `setup`.
 
 # %% [markdown] tags=["en"]
 # ## Parameters
@@ -105,8 +105,8 @@ drawing.use_theme()
 # %% tags=["parameters"]
 b: int = 1  # loop iterations / число итераций цикла
 seed: int = 42  # seed of weights and prompts / зерно весов и промптов
-setup: str = "source"  # source, gpt2, quick, smoke: icl_core/config.py / обстановка
-steps: int = 0  # training steps, 0: as many as the setup has / шаги, 0: сколько в обстановке
+setup: str = "source"  # source, gpt2, quick, smoke: icl_core/config.py / постановка
+steps: int = 0  # training steps, 0: as many as the setup has / шаги, 0: сколько в постановке
 device: str = "cpu"  # where to train, cpu or cuda / где обучать, cpu или cuda
 out: str = "."  # folder of data/, from the project's root / папка, где лежит data/
 
@@ -293,7 +293,7 @@ else:
 loop_runs = len(of(full, "TPE + CM", 5)) + len(of(full, "TPE", 5))
 if setup == "source" and not loop_runs:
     text.say(
-        ru="Запуски TPE в обстановке автора при $b = 5$ ещё не обучены.",
+        ru="Запуски TPE в постановке автора при $b = 5$ ещё не обучены.",
         en="The runs of TPE in the author’s setup at $b = 5$ have yet to be trained.",
     )
 
@@ -363,10 +363,10 @@ if setup == "source" and len(blind):
     )
 
 # %% [markdown] tags=["ru"]
-# ### В обстановке из учебника: пример важнее типа, а цикл заменяет номер
+# ### В постановке GPT-2: пример важнее типа, а цикл заменяет номер
 
 # %% [markdown] tags=["en"]
-# ### In the textbook’s setup: the example matters more than the type, and a loop stands in for the number
+# ### In the GPT-2 setup: the example matters more than the type, and a loop stands in for the number
 
 # %%
 masked = [f"{name} + CM" for name in (*tells, "SPE small", "LPE large")] + ["CM"]
@@ -441,11 +441,11 @@ if looped:
 if looped:
     text.say(
         role="caption",
-        ru="Без цикла два вектора далеко от таблицы, с циклом рядом с ней. Обстановка из учебника, все варианты с маской, "
+        ru="Без цикла два вектора далеко от таблицы, с циклом рядом с ней. Постановка GPT-2, все варианты с маской, "
         "точка — запуск; порядок — по медиане при b = 1. «SPE малое» — синусоида того же размера, что таблица LPE в "
         "начале обучения; «LPE из синусоиды» — таблица, которая с неё начинает; у них по одному запуску. Всего запусков "
         "{n}. <!-- alt: Ошибка на запросе десяти вариантов с маской; TPE + CM при b = 5 рядом с LPE + CM -->",
-        en="Without a loop two vectors are far from the table, with a loop they are beside it. The textbook’s setup, all "
+        en="Without a loop two vectors are far from the table, with a loop they are beside it. The GPT-2 setup, all "
         "variants with the mask, a dot a run; ordered by the median at b = 1. “SPE small” is a sinusoid as large as LPE’s "
         "table is before training, “LPE large” a table that starts from the sinusoid; they have one run each. {n} runs in "
         "all. <!-- alt: Target error of ten variants with the mask; TPE + CM at b = 5 stands beside LPE + CM -->",
@@ -486,7 +486,7 @@ def on_own_point(runs, variant, b):
 if setup == "source" and len(taken):
     types, table = (on_own_point(every_run, name, 1)[:, 0, 0] for name in ("TPE + CM", "LPE + CM"))
     text.say(
-        ru="Так и выходит. В обстановке автора самая внимательная голова первого слоя отдаёт своей точке не больше {types} у "
+        ru="Так и выходит. В постановке автора самая внимательная голова первого слоя отдаёт своей точке не больше {types} у "
         "TPE + CM, то есть не больше, чем даёт догадка ({guess}), и {table} у LPE + CM.",
         en="So it turns out. In the author’s setup the most attentive head of the first layer gives its own point at most "
         "{types} with TPE + CM, no more than a guess does ({guess}), and {table} with LPE + CM.",
@@ -551,11 +551,11 @@ if looped:
         role="caption",
         ru="С двумя векторами ответы находят свои точки во втором слое, и со второй итерации ошибка падает: {first} после "
         "первой, {second} после второй. Слева вес $y_i \\to x_i$ в голове, где он больше всего, справа "
-        "ошибка после каждой итерации. Обстановка из учебника, b = 5, зёрен: {n}. "
+        "ошибка после каждой итерации. Постановка GPT-2, b = 5, зёрен: {n}. "
         "<!-- alt: У TPE + CM вес своей точки растёт во втором слое, в первом он не больше догадки; ошибка по итерациям -->",
         en="With two vectors the answers find their points in layer 2, and from the second iteration on the error falls: {first} "
         "after the first, {second} after the second. On the left the weight $y_i \\to x_i$ in the head where it is largest "
-        "of all, on the right the error after each iteration. The textbook’s setup, b = 5, seeds: {n}. "
+        "of all, on the right the error after each iteration. The GPT-2 setup, b = 5, seeds: {n}. "
         "<!-- alt: With TPE + CM the weight of the own point grows in layer 2, in layer 1 it is a guess; error by iteration -->",
         holds=second < first / 4
         and found["TPE + CM"][:, -1, 1].min() > 0.5 > 3 * found["TPE + CM"][..., 0].max(),
@@ -591,7 +591,7 @@ if looped and {*named} <= {*told.variant}:
 # %% [markdown] tags=["ru"]
 # ## Что мы узнали
 #
-# Идея автора в его обстановке при $b = 1$ не работает, и видно почему: тип не говорит ответу, какая точка его. С циклом
+# Идея автора в его постановке при $b = 1$ не работает, и видно почему: тип не говорит ответу, какая точка его. С циклом
 # номер добывает сама маска, и тогда двух векторов почти достаточно. Если же цикла нет, стоит сообщать и тип, и пример:
 # для этого хватает половины таблицы.
 
@@ -607,9 +607,9 @@ if looped and {*named} <= {*told.variant}:
 #
 # - **Как TPE + CM решает задачу без цикла.** Пар в первом слое у неё нет, а ошибка всё же вдвое меньше единицы. Чем она
 #   пользуется, мы не выяснили.
-# - **Почему в обстановке автора два вектора не помогли даже маске.** В обстановке из учебника помогли; какой из выборов
+# - **Почему в постановке автора два вектора не помогли даже маске.** В постановке GPT-2 помогли; какой из выборов
 #   тому причиной, неизвестно.
-# - **Одинаковы ли шансы.** Векторы TPE и строки LPE в начале обучения малы (в учебнике) или велики (у автора), синусоида
+# - **Одинаковы ли шансы.** Векторы TPE и строки LPE в начале обучения малы (GPT-2) или велики (у автора), синусоида
 #   велика всегда. Часть различий может объясняться этим.
 # - **Другую длину.** Она в [главе о длине и цикле](4_lengths_and_loops.ipynb).
 
@@ -618,8 +618,8 @@ if looped and {*named} <= {*told.variant}:
 #
 # - **How TPE + CM solves the task without a loop.** It has no pairs in the first layer, and yet its error is half of
 #   that of a model that knows nothing. What it goes by we have not found out.
-# - **Why in the author’s setup two vectors did not even help the mask.** In the textbook’s they did; which of the choices
+# - **Why in the author’s setup two vectors did not even help the mask.** In GPT-2’s they did; which of the choices
 #   is the reason is not known.
-# - **Whether the chances were equal.** TPE’s vectors and LPE’s rows are small before training (in the textbook) or large
+# - **Whether the chances were equal.** TPE’s vectors and LPE’s rows are small before training (in the GPT-2 setup) or large
 #   (in his setup), the sinusoid is always large. Part of the differences may be due to that.
 # - **Another length.** That is in the [chapter on lengths and loops](4_lengths_and_loops.ipynb).

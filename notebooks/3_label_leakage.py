@@ -53,7 +53,7 @@
 #
 # Его: с кодированием без маски виновата функция потерь по всем токенам.
 #
-# Наши записаны после опытов с весами из учебника и до измерений на его моделях:
+# Наши записаны после опытов с весами GPT-2 и до измерений на его моделях:
 #
 # - без маски оба кодирования списывают;
 # - каждая модель с маской, которая научилась, соединяет $y_i$ с $x_i$ в первом слое, в том числе CM. **Вышло не так**:
@@ -65,7 +65,7 @@
 #
 # His: where there is an encoding and no mask, the loss over all tokens is to blame.
 #
-# Ours were written down after experiments on weights of the textbook’s setup and before measuring his models:
+# Ours were written down after experiments on weights of the GPT-2 setup and before measuring his models:
 #
 # - without a mask both encodings copy;
 # - every model with the mask that has learned pairs $y_i$ with $x_i$ in its first layer, CM included. **It is not so**:
@@ -75,7 +75,7 @@
 # %% [markdown] tags=["ru"]
 # ## Параметры
 #
-# Шесть вариантов автора в его обстановке. Остальные обстановки выбирает `setup`.
+# Шесть вариантов автора в его постановке. Остальные постановки выбирает `setup`.
 
 # %% [markdown] tags=["en"]
 # ## Parameters
@@ -101,8 +101,8 @@ drawing.use_theme()
 # %% tags=["parameters"]
 b: int = 1  # loop iterations / число итераций цикла
 seed: int = 42  # seed of weights and prompts / зерно весов и промптов
-setup: str = "source"  # source, gpt2, quick, smoke: icl_core/config.py / обстановка
-steps: int = 0  # training steps, 0: as many as the setup has / шаги, 0: сколько в обстановке
+setup: str = "source"  # source, gpt2, quick, smoke: icl_core/config.py / постановка
+steps: int = 0  # training steps, 0: as many as the setup has / шаги, 0: сколько в постановке
 device: str = "cpu"  # where to train, cpu or cuda / где обучать, cpu или cuda
 out: str = "."  # folder of data/, from the project's root / папка, где лежит data/
 
@@ -248,7 +248,7 @@ text.table(pd.DataFrame(rows, columns=names), digits=2)
 # There is nothing to overfit on: every batch is new. Let us plant an answer and see who repeats it.
 
 # %%
-SETUPS = {"source": "the author’s setup", "gpt2": "the textbook’s setup"}
+SETUPS = {"source": "the author’s setup", "gpt2": "the GPT-2 setup"}
 asked = [Config(setup=s, variant=v) for s in (*SETUPS, "gpt2+small-read-in") for v in VARIANTS]
 runs = records.recorded_runs(out, asked)
 for run in runs:
@@ -304,7 +304,7 @@ if copiers and others:
     text.say(
         role="caption",
         ru="SPE и LPE без маски повторяют подложенный ответ уже на первой проверке: ошибка против него не больше {first}, в "
-        "конце — {last}. С маской или без кодирования этого нет. Обстановка автора, b = 1, линия — запуск. <!-- alt: Ошибка "
+        "конце — {last}. С маской или без кодирования этого нет. Постановка автора, b = 1, линия — запуск. <!-- alt: Ошибка "
         "против подложенного ответа по шагам: у SPE и LPE падает до 0,0001, у остальных остаётся около единицы и выше -->",
         en="SPE and LPE without a mask repeat the planted answer at the very first check: their error against it is at most "
         "{first}, in the end {last}. With the mask, or without an encoding, there is none of this. The author’s setup, b = 1, a line "
@@ -340,10 +340,10 @@ if small and lpe and spe:
 if small and lpe and spe:
     text.say(
         ru="**Внимание тут не доказательство.** У SPE самая внимательная голова отдаёт своему ответу {spe_min}–{spe_max}, у LPE "
-        "{lpe_min}–{lpe_max}. В обстановке из учебника с малыми весами входа LPE списывает (ошибка против подложенного ответа "
+        "{lpe_min}–{lpe_max}. В постановке GPT-2 с малыми весами входа LPE списывает (ошибка против подложенного ответа "
         "{planted}) при внимании {quiet}, то есть равномерном, и даже когда взгляд на свой ответ закрыт ({closed}).",
         en="**Attention is no proof here.** With SPE the most attentive head gives its own answer {spe_min} to {spe_max}, with LPE "
-        "{lpe_min} to {lpe_max}. In the textbook’s setup with a small read-in LPE copies (an error of {planted} against the planted "
+        "{lpe_min} to {lpe_max}. In the GPT-2 setup with a small read-in LPE copies (an error of {planted} against the planted "
         "answer) with an attention of {quiet}, which is uniform, and even with the look at its own answer hidden ({closed}).",
         holds=numbers["spe_min"] > 0.8 and quiet < 0.01 and blind["copy"] < 0.1,
         **{name: round(value, 3) for name, value in numbers.items()},
@@ -357,9 +357,9 @@ textbook = {
 }
 if len(textbook) == 2:
     text.say(
-        ru="Без этой добавки в обстановке из учебника при b = 1 списывает SPE ({spe} из {spe_all}), но не LPE ({lpe} из {lpe_all}): её таблица начинает с чисел "
+        ru="Без этой добавки в постановке GPT-2 при b = 1 списывает SPE ({spe} из {spe_all}), но не LPE ({lpe} из {lpe_all}): её таблица начинает с чисел "
         "в пятьдесят раз меньших.",
-        en="In the textbook’s setup as it is SPE copies at b = 1 ({spe} of {spe_all}) but LPE does not ({lpe} of {lpe_all}): its table "
+        en="In the GPT-2 setup as it is SPE copies at b = 1 ({spe} of {spe_all}) but LPE does not ({lpe} of {lpe_all}): its table "
         "starts from numbers fifty times smaller.",
         holds=claims.copies(textbook["SPE"]).all() and not claims.copies(textbook["LPE"]).any(),
         **{"spe": int(claims.copies(textbook["SPE"]).sum()), "spe_all": len(textbook["SPE"])},
@@ -422,7 +422,7 @@ if masked:
         role="caption",
         ru="Без своей точки модели с номерами хуже того, кто не знает ничего; без соседней всё по-прежнему. У всех {n} с ошибкой меньше "
         "0,25 она растёт до {pair_min}–{pair_max}; без соседней меняется не больше чем на {neighbour}, без всех чужих — на {others}. "
-        "Точка — запуск с маской, b = 1, обе обстановки; пустые не взлетели, им терять нечего. <!-- alt: Ошибка до и после: слева "
+        "Точка — запуск с маской, b = 1, обе постановки; пустые не взлетели, им терять нечего. <!-- alt: Ошибка до и после: слева "
         "точки у единицы и выше, посередине на диагонали, справа с неё ушли CM и TPE + CM -->",
         en="Without its own point a model with numbers is worse than one that knows nothing; without the neighbour’s all is as before. For "
         "all {n} with an error below 0.25 it rises to {pair_min} to {pair_max}; without the neighbour’s it changes by {neighbour} at most, "
@@ -513,11 +513,11 @@ if all(three.values()):
     text.say(
         role="caption",
         ru="Закроем одному только $y_1$ его точку, и ошибка CM, {before_min}–{before_max}, становится {his_min}–{his_max} у автора и "
-        "{book_min}–{book_max} в учебнике. У SPE + CM и LPE + CM она растёт не больше чем на {change}. Взлетевшие запуски, b = 1, "
+        "{book_min}–{book_max} GPT-2. У SPE + CM и LPE + CM она растёт не больше чем на {change}. Взлетевшие запуски, b = 1, "
         "линия — запуск. <!-- alt: Ошибка и то, скольким первым ответам закрыта их точка: у CM она подскакивает сразу, у "
         "остальных растёт понемногу -->",
         en="Hide its point from $y_1$ alone, and the error of CM, {before_min} to {before_max}, becomes {his_min} to {his_max} in the "
-        "author’s setup and {book_min} to {book_max} in the textbook’s. That of SPE + CM and LPE + CM grows by {change} at most. Runs that "
+        "author’s setup and {book_min} to {book_max} in GPT-2’s. That of SPE + CM and LPE + CM grows by {change} at most. Runs that "
         "took off, b = 1, a line a run. <!-- alt: Error against the number of first answers whose point is hidden: for CM it leaps at "
         "once, for the others it grows little by little -->",
         holds=numbers["his_min"] > 0.65 and numbers["book_min"] > 0.45 and numbers["change"] < 0.05,
@@ -552,7 +552,7 @@ if types:
 # %%
 if types:
     text.say(
-        ru="**У TPE + CM своя точка почти ни при чём** (обстановка автора, b = 1, взлетевших {n}): без своей точки ошибка {before} становится {pair_min}–"
+        ru="**У TPE + CM своя точка почти ни при чём** (постановка автора, b = 1, взлетевших {n}): без своей точки ошибка {before} становится {pair_min}–"
         "{pair_max}, без чужих {others_min}–{others_max}. Запрос там читает не ответы (без них {answers_min}–{answers_max}), а точки "
         "(без них {points_min}–{points_max}): похоже, точка собирает средние по всему, что до неё ([глава 2](2_two_token_encoding.ipynb)).",
         en="**For TPE + CM the own point hardly matters** (the author’s setup, b = 1, {n} took off): without the own point the error of {before} becomes "
@@ -578,9 +578,9 @@ if all(looped.values()):
 # %%
 if all(looped.values()):
     text.say(
-        ru="**С циклом пары находят и они**, но слоем позже. В учебнике при b = 5 TPE + CM без своей точки в первом слое ошибается на "
+        ru="**С циклом пары находят и они**, но слоем позже. В постановке GPT-2 при b = 5 TPE + CM без своей точки в первом слое ошибается на "
         "{tpe_1}, во втором на {tpe_2}; CM на {cm_1} и {cm_2}, в обоих сразу на {cm_0}. LPE + CM — на {lpe_1} и {lpe_2}: ей нужен первый.",
-        en="**With a loop these find pairs too**, but a layer later. In the textbook’s setup at b = 5 TPE + CM without the own point has an "
+        en="**With a loop these find pairs too**, but a layer later. In the GPT-2 setup at b = 5 TPE + CM without the own point has an "
         "error of {tpe_1} in the first layer, {tpe_2} in the second; CM {cm_1} and {cm_2}, and {cm_0} in both; LPE + CM {lpe_1} and {lpe_2}.",
         holds=pair["tpe_2"] > 10 * pair["tpe_1"]
         and pair["lpe_1"] > 10 * pair["lpe_2"]
@@ -640,7 +640,7 @@ if all(learning.values()):
     text.say(
         role="caption",
         ru="Пока ошибка (линия) больше 0,9, без своей точки (кружки) она почти та же: отличие не больше {apart}. Как только она меньше 0,5, "
-        "без своей точки — не меньше {late}. Обстановка автора, b = 1, линия — запуск, проверки каждые 1500 шагов. <!-- alt: Кривые "
+        "без своей точки — не меньше {late}. Постановка автора, b = 1, линия — запуск, проверки каждые 1500 шагов. <!-- alt: Кривые "
         "ошибки и кружки над ними: кружки отрываются от кривых там, где кривые идут вниз -->",
         en="As long as the error (line) is above 0.9, it is about the same without the own point (dots): {apart} apart at most. Once it is "
         "below 0.5, without the own point it is {late} or more. The author’s setup, b = 1, a line a run, a check every 1,500 steps. "
@@ -652,13 +652,13 @@ if all(learning.values()):
 # %% [markdown] tags=["ru"]
 # ### Списывание растит голову, которая потом соединяет
 #
-# В обстановке из учебника SPE без маски не только списывает, но и отвечает на запрос. Стрелка здесь обратная: без маски
+# В постановке GPT-2 SPE без маски не только списывает, но и отвечает на запрос. Стрелка здесь обратная: без маски
 # точка видит свой ответ, и пару собирает она.
 
 # %% [markdown] tags=["en"]
 # ### Copying grows the head that pairs later
 #
-# In the textbook’s setup SPE without a mask not only copies but answers the query too. The arrow points the other way
+# In the GPT-2 setup SPE without a mask not only copies but answers the query too. The arrow points the other way
 # here: without a mask a point sees its own answer, and it is the point that makes the pair.
 
 
@@ -704,12 +704,12 @@ if len(watched) == 2:
     text.say(
         role="caption",
         ru="К шагу 1000 второй слой уже списывает. Вместе с ним вырос взгляд на свой ответ и в первом слое. Слева он растёт дальше, с "
-        "{copied} до {grown}, и ошибка на запросе падает до {error}; справа остановился на {stuck}, и она остаётся {other}. Обстановка из "
-        "учебника, b = 1, голова с наибольшим весом. <!-- alt: Внимание точки к своему ответу в двух слоях и ошибки по шагам: слева "
+        "{copied} до {grown}, и ошибка на запросе падает до {error}; справа остановился на {stuck}, и она остаётся {other}. Постановка из "
+        "GPT-2, b = 1, голова с наибольшим весом. <!-- alt: Внимание точки к своему ответу в двух слоях и ошибки по шагам: слева "
         "внимание первого слоя растёт и ошибка на запросе падает, справа нет -->",
         en="By step 1,000 the second layer copies. Along with it a look at the own answer has grown in the first layer. On the left it goes "
         "on growing, from {copied} to {grown}, and the target error falls to {error}; on the right it has stopped at {stuck}, and the error "
-        "stays {other}. The textbook’s setup, b = 1, the head with the largest weight. <!-- alt: Attention of a point to its own answer in "
+        "stays {other}. The GPT-2 setup, b = 1, the head with the largest weight. <!-- alt: Attention of a point to its own answer in "
         "two layers, and errors by step: on the left the first layer’s grows and the target error falls, on the right neither -->",
         holds=bool(grows) and errors[0] < 0.2 < errors[1],
         **{name: float(f"{value:.2g}") for name, value in numbers.items()},
@@ -756,7 +756,7 @@ if solving and spe:
 # ### Виновата ли функция потерь?
 #
 # В списывании — да, в том, что модель не учится, — нет. Спросим её только о том, чего в промпте не видно: списывать
-# станет нечего, но и учиться она не начнёт, даже с маской. Всё это в обстановке из учебника, за 10 000 шагов.
+# станет нечего, но и учиться она не начнёт, даже с маской. Всё это в постановке GPT-2, за 10 000 шагов.
 #
 # - **Все токены**: ошибка по всем $x$, как у автора; при **случайном $k$** промпты каждого шага обрезаны.
 # - **Запрос**: ошибка только на запросе, при полном промпте или при случайном $k$.
@@ -766,7 +766,7 @@ if solving and spe:
 # ### Is the loss to blame?
 #
 # For the copying it is, for not learning it is not. Ask a model only about what cannot be seen in the prompt: there is
-# nothing to copy, but it does not begin to learn either, even with the mask. All this in the textbook’s setup, in 10,000 steps.
+# nothing to copy, but it does not begin to learn either, even with the mask. All this in the GPT-2 setup, in 10,000 steps.
 #
 # - **All tokens**: the error at every $x$, as the author has it; at **random $k$** the prompts of each step are cut.
 # - **Query**: the error at the query alone, of the full prompt or at random $k$.
@@ -846,7 +846,7 @@ if complete:
 # находит их тогда же, когда перестаёт ошибаться; в них и состоит везение SPE + CM. Одна маска пар не находит: она усредняет,
 # и больше всего ей даёт первый пример, у которого точка одна. Так же обходится и TPE + CM без цикла.
 #
-# «Переобучение» автора — списывание, и виновата в нём действительно функция потерь. Но учиться мешает не оно. В учебнике
+# «Переобучение» автора — списывание, и виновата в нём действительно функция потерь. Но учиться мешает не оно. В постановке GPT-2
 # SPE списывает и решает задачу, причём голова, которая соединяет, выросла вместе со списыванием. А без списывания, на одном
 # запросе, не учится никто.
 
@@ -858,7 +858,7 @@ if complete:
 # most of all it gets from the first example, which has only one point to look at. TPE + CM without a loop does likewise.
 #
 # The author’s “overfitting” is copying, and the loss is indeed to blame for it. But it is not what keeps a model from
-# learning. In the textbook’s setup SPE copies and solves the task, and the head that pairs has grown along with copying.
+# learning. In the GPT-2 setup SPE copies and solves the task, and the head that pairs has grown along with copying.
 # Without copying, on the query alone, nobody learns.
 
 # %% [markdown] tags=["ru"]
@@ -867,7 +867,7 @@ if complete:
 # - Мы закрывали взгляды обученным моделям и не вмешивались в обучение. Научится ли застрявшая SPE + CM, если подсказать ей
 #   пары, покажет отдельный опыт; его ещё нет.
 # - Что CM и TPE + CM усредняют, мы заключаем из того, что им мешает. Самих средних мы не искали.
-# - Почему на одном запросе не учится никто, здесь не видно. Возможно, мало вопросов: на промпт один, а не 64. Обстановка автора
+# - Почему на одном запросе не учится никто, здесь не видно. Возможно, мало вопросов: на промпт один, а не 64. Постановка автора
 #   с такой функцией потерь не обучена.
 # - Голову, выросшую вместе со списыванием, мы видели по шагам в двух запусках; второй без неё не решил задачу.
 

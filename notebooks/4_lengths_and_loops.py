@@ -45,7 +45,7 @@
 # ## Гипотезы
 #
 # - Его: на другой длине может стать хуже, и дело в LPE.
-# - Наша, записанная после первого запуска в обстановке из учебника: если итераций вдвое больше, чем при обучении, ошибка
+# - Наша, записанная после первого запуска в постановке GPT-2: если итераций вдвое больше, чем при обучении, ошибка
 #   вырастет.
 #
 # В литературе: без кодирования модели переносятся на большую длину лучше, чем с синусоидой или RoPE
@@ -56,7 +56,7 @@
 # ## Hypotheses
 #
 # - His: another length may hurt, and it is LPE that it hurts.
-# - Ours, written down after the first run in the textbook’s setup: with twice the trained number of iterations the error
+# - Ours, written down after the first run in the GPT-2 setup: with twice the trained number of iterations the error
 #   will grow.
 #
 # In the literature: models without an encoding carry over to greater lengths better than those with a sinusoid or RoPE
@@ -92,8 +92,8 @@ drawing.use_theme()
 # %% tags=["parameters"]
 b: int = 1  # loop iterations / число итераций цикла
 seed: int = 42  # seed of weights and prompts / зерно весов и промптов
-setup: str = "source"  # source, gpt2, quick, smoke: icl_core/config.py / обстановка
-steps: int = 0  # training steps, 0: as many as the setup has / шаги, 0: сколько в обстановке
+setup: str = "source"  # source, gpt2, quick, smoke: icl_core/config.py / постановка
+steps: int = 0  # training steps, 0: as many as the setup has / шаги, 0: сколько в постановке
 device: str = "cpu"  # where to train, cpu or cuda / где обучать, cpu или cuda
 out: str = "."  # folder of data/, from the project's root / папка, где лежит data/
 
@@ -237,7 +237,7 @@ def median(table, setup, variant, b, **where):
 
 
 # %%
-WHOSE = {"source": "the author’s setup", "gpt2": "the textbook’s setup"}
+WHOSE = {"source": "the author’s setup", "gpt2": "the GPT-2 setup"}
 there = {(run.config.setup, run.config.b, run.config.variant) for run in his_runs + textbook_runs}
 places = [  # a panel each, once its runs are there
     (own_setup, own_b)
@@ -287,7 +287,7 @@ if ("source", 1) in places:
 # %%
 if ("source", 1) in places:
     text.say(
-        ru="**Самые точные длины не переносят.** В обстановке автора при $b = 1$ ошибка SPE + CM растёт с {spe} до {spe_2}, стоит "
+        ru="**Самые точные длины не переносят.** В постановке автора при $b = 1$ ошибка SPE + CM растёт с {spe} до {spe_2}, стоит "
         "добавить два примера. LPE + CM за 63 примерами не отвечает вовсе. Одна маска почти не замечает удвоения: {cm} "
         "и {cm_twice}; TPE + CM — {tpe} и {tpe_twice} (медианы).",
         en="**The most accurate do not bear length.** In the author’s setup at $b = 1$ SPE + CM’s error grows from {spe} to "
@@ -304,9 +304,9 @@ if ("gpt2", 5) in places:
         by_length(("gpt2", 5), name, n, 2 * n + 1) for name in ("TPE + CM", "SPE + CM", "CM")
     )
     text.say(
-        ru="В обстановке из учебника при $b = 5$ можно иметь и то и другое: TPE + CM ошибается на {tpe} при 63 примерах и на "
+        ru="В постановке GPT-2 при $b = 5$ можно иметь и то и другое: TPE + CM ошибается на {tpe} при 63 примерах и на "
         "{tpe_twice} при 127. SPE + CM — на {spe} и {spe_twice}, одна маска — на {cm} и {cm_twice}.",
-        en="In the textbook’s setup at $b = 5$ one can have both: TPE + CM has an error of {tpe} with 63 examples and of "
+        en="In the GPT-2 setup at $b = 5$ one can have both: TPE + CM has an error of {tpe} with 63 examples and of "
         "{tpe_twice} with 127. SPE + CM has {spe} and {spe_twice}, the mask alone {cm} and {cm_twice}.",
         holds=tpe[1] < 2 * tpe[0] < cm[0] / 2 and spe[1] > 2 * spe[0] and cm[1] < 1.2 * cm[0],
         **{"tpe": tpe[0], "tpe_twice": tpe[1], "spe": spe[0], "spe_twice": spe[1]},
@@ -367,10 +367,10 @@ if textbook_runs:
 # %%
 if textbook_runs and len(solved):
     text.say(
-        ru="**Отнять один пример — и SPE не знает ничего, но виновато место.** В учебнике SPE без маски решает задачу в {n} "
+        ru="**Отнять один пример — и SPE не знает ничего, но виновато место.** В постановке GPT-2 SPE без маски решает задачу в {n} "
         "запусках из {all}: ошибка {full} при 63 примерах и {beside} при 62. Спрячем вместо этого последний пример, а запрос "
         "оставим на месте 126: ошибка {kept} (медианы).",
-        en="**Take one example away and SPE knows nothing, but it is the place that does it.** In the textbook’s setup SPE "
+        en="**Take one example away and SPE knows nothing, but it is the place that does it.** In the GPT-2 setup SPE "
         "without the mask solves the task in {n} runs of {all}: an error of {full} with 63 examples and {beside} with 62. "
         "Hide the last example instead and leave the query at place 126: an error of {kept} (medians).",
         holds=beside[solved].min() > 0.8 and kept[solved].max() < 0.2,
@@ -419,7 +419,7 @@ if textbook_runs and ("source", 1) in places:
     draw_place(axes[0], "gpt2", "SPE", 1)
     for variant in ("SPE", "LPE"):
         draw_place(axes[1], "source", variant, 1)
-    axes[0].set(title="SPE, the textbook’s setup", ylim=(0, 1.8), ylabel="squared error / d")
+    axes[0].set(title="SPE, the GPT-2 setup", ylim=(0, 1.8), ylabel="squared error / d")
     axes[1].set_title("SPE and LPE, the author’s setup")
     axes[0].annotate("the query stays\nat place 126", (n - 4, 0.11), (n - 8, 0.3), fontsize="small")
     axes[0].text(n - 8, 0.78, "has not learned", fontsize="small")
@@ -466,10 +466,10 @@ if ("gpt2", 5) in places:
 # %%
 if ("gpt2", 5) in places:
     text.say(
-        ru="**Лишние итерации портят, но не сразу.** В обстановке из учебника модели с $b = 5$ после десяти итераций ошибаются в "
+        ru="**Лишние итерации портят, но не сразу.** В постановке GPT-2 модели с $b = 5$ после десяти итераций ошибаются в "
         "{low}–{high} раза сильнее, чем после пяти. После двадцати у LPE + CM {lpe} вместо {lpe_5}, у TPE + CM {tpe} вместо "
         "{tpe_5}, а у одной маски {cm} вместо {cm_5}.",
-        en="**Extra iterations do harm, but not at once.** In the textbook’s setup the models with $b = 5$ have {low} to {high} "
+        en="**Extra iterations do harm, but not at once.** In the GPT-2 setup the models with $b = 5$ have {low} to {high} "
         "times the error after ten iterations that they have after five. After twenty LPE + CM has {lpe} in place of {lpe_5}, "
         "TPE + CM {tpe} in place of {tpe_5}, and the mask alone {cm} in place of {cm_5}.",
         holds=min(times) > 1 and max(times) < 3 and more["CM"][2] > 10 * more["CM"][0],
@@ -546,9 +546,9 @@ if looped:
 if {1, 5} <= {*both} and {*masked} <= {*both.reset_index().variant}:
     gain = both[1] / both[5]
     text.say(
-        ru="Пять итераций на обучении точнее одной у всех вариантов с маской: в обстановке из учебника ошибка при том же зерне "
+        ru="Пять итераций на обучении точнее одной у всех вариантов с маской: в постановке GPT-2 ошибка при том же зерне "
         "меньше в {low}–{high} раз.",
-        en="Five iterations in training are more accurate than one for all variants with the mask: in the textbook’s setup the "
+        en="Five iterations in training are more accurate than one for all variants with the mask: in the GPT-2 setup the "
         "error at the same seed is {low} to {high} times smaller.",
         holds=gain.min() > 1,
         **{"low": short(gain.min()), "high": short(gain.max())},
@@ -559,7 +559,7 @@ six = [name for name in masked + unmasked if "TPE" not in name]
 n_looped = sum(run.config.b == 5 and run.config.variant in six for run in his_runs)
 if his_runs and n_looped < 3 * len(six):
     text.say(
-        ru="В обстановке автора при $b = 5$ записаны пока {n} запуска из {all}; остальные обучаются.",
+        ru="В постановке автора при $b = 5$ записаны пока {n} запуска из {all}; остальные обучаются.",
         en="In the author’s setup at $b = 5$ {n} runs of {all} are recorded so far; the others are being trained.",
         n=n_looped,
         all=3 * len(six),
@@ -613,11 +613,11 @@ best = {  # of those that are shown all
 if {his, textbooks} <= {*places}:
     text.say(
         ru="**Берите таблицу и показывайте ей 63 примера.** LPE + CM, которой лишних примеров не показали, точнее любого варианта, "
-        "видевшего все 127: {lpe} против {other} ({name}) у автора при $b = 1$, {lpe_5} против {other_5} ({name_5}) в учебнике "
-        "при $b = 5$. Если показывать надо всё, у автора лучше всех одна маска, в учебнике с циклом — TPE + CM.",
+        "видевшего все 127: {lpe} против {other} ({name}) у автора при $b = 1$, {lpe_5} против {other_5} ({name_5}) GPT-2 "
+        "при $b = 5$. Если показывать надо всё, у автора лучше всех одна маска, GPT-2 с циклом — TPE + CM.",
         en="**Take the table and show it 63 examples.** LPE + CM that was not shown the rest is more accurate than any variant "
         "that saw all 127: {lpe} against {other} ({name}) in the author’s setup at $b = 1$, {lpe_5} against {other_5} "
-        "({name_5}) in the textbook’s at $b = 5$. If all must be shown, the mask alone is best in his setup, TPE + CM in the textbook’s with a loop.",
+        "({name_5}) in GPT-2’s at $b = 5$. If all must be shown, the mask alone is best in his setup, TPE + CM in GPT-2’s with a loop.",
         holds=all(tables[place] < best[place][0] for place in places)
         and (best[his][1], best[textbooks][1]) == ("CM", "TPE + CM"),
         **{"lpe": tables[his], "other": best[his][0], "name": best[his][1]},
@@ -625,11 +625,11 @@ if {his, textbooks} <= {*places}:
     )
 
 # %% [markdown] tags=["ru"]
-# В обстановке из учебника при $b = 1$ другие длины измерены ещё у RoPE и ALiBi, а таблицу LPE мы пробовали продолжить нулями
+# В постановке GPT-2 при $b = 1$ другие длины измерены ещё у RoPE и ALiBi, а таблицу LPE мы пробовали продолжить нулями
 # (медианы).
 
 # %% [markdown] tags=["en"]
-# In the textbook’s setup other lengths were also measured for RoPE and ALiBi at $b = 1$, and LPE’s table was continued by
+# In the GPT-2 setup other lengths were also measured for RoPE and ALiBi at $b = 1$, and LPE’s table was continued by
 # zeros (medians).
 
 # %%
@@ -678,7 +678,7 @@ if len(at):
 # - **Обучения на разных длинах.** Оно в [главе об утечке](3_label_leakage.ipynb).
 # - **Задач, где нужны все примеры.** Здесь ответы без шума, и восьми примеров достаточно, чтобы найти $w$; отбросить
 #   лишние ничего не стоит. С шумом было бы иначе.
-# - **Разброса при $b = 5$.** В обстановке из учебника там по одному зерну.
+# - **Разброса при $b = 5$.** В постановке GPT-2 там по одному зерну.
 
 # %% [markdown] tags=["en"]
 # ## What this does not show
@@ -687,4 +687,4 @@ if len(at):
 # - **Training on mixed lengths.** That is in the [chapter on the leak](3_label_leakage.ipynb).
 # - **Tasks that need every example.** Here the answers have no noise, and eight examples are enough to find $w$; leaving
 #   the rest out costs nothing. With noise it would be different.
-# - **The spread at $b = 5$.** In the textbook’s setup there is one seed of it.
+# - **The spread at $b = 5$.** In the GPT-2 setup there is one seed of it.

@@ -14,7 +14,7 @@
 # %% [markdown] tags=["ru"]
 # # Что на чём держится
 #
-# **Выводы о маске от обстановки почти не зависят, вывод о списывании зависит.** SPE без маски списывает везде, LPE —
+# **Выводы о маске от постановки почти не зависят, вывод о списывании зависит.** SPE без маски списывает везде, LPE —
 # только там, где номер токена с самого начала заметен рядом с его содержимым. Решает это одно число: во сколько раз
 # строка кодирования короче или длиннее токена, к которому её прибавляют.
 
@@ -29,8 +29,8 @@
 # ## Вопрос
 #
 # Автор сравнивал кодирования и маски. Всё остальное он выбрал один раз: блок, начальные веса, основание синусоиды,
-# размерность. Обстановка у него вышла своеобразная: в учебнике всё это другое. Какие из его выводов уцелеют, если
-# взять обстановку из учебника? А какие держатся на одной детали, и на какой?
+# размерность. Постановка у него вышла своеобразная: GPT-2 всё это другое. Какие из его выводов уцелеют, если
+# взять постановку GPT-2? А какие держатся на одной детали, и на какой?
 #
 # И второе. Функции у него только линейные, а масштаб $x$ на обучении один. Останется ли картина той же, если взять
 # другие функции и другой масштаб?
@@ -39,8 +39,8 @@
 # ## The question
 #
 # The author compared encodings and masks. Everything else he chose once: the block, the initial weights, the
-# sinusoid’s base, the dimension. His setup came out peculiar: the textbook has all of it otherwise. Which of his
-# conclusions survive in the textbook’s setup? And which hang on a single choice, and on which one?
+# sinusoid’s base, the dimension. His setup came out peculiar: GPT-2 has all of it otherwise. Which of his
+# conclusions survive in the GPT-2 setup? And which hang on a single choice, and on which one?
 #
 # A second question: his functions are all linear, and in training $x$ has one scale. Does the picture stay the same
 # with other functions, and at another scale?
@@ -50,7 +50,7 @@
 #
 # Наши, записаны до соответствующих запусков:
 #
-# - у автора LPE списывает, а в учебнике нет, потому что у автора строки таблицы вначале в 50 раз длиннее: $N(0, 1)$
+# - у автора LPE списывает, а GPT-2 нет, потому что у автора строки таблицы вначале в 50 раз длиннее: $N(0, 1)$
 #   против $N(0, 0{,}02^2)$;
 # - с маской короткие строки помогут SPE, а LPE, начатое с синусоиды, будет хуже обычного;
 # - если входной слой вначале мал, лучше станет всем вариантам;
@@ -63,7 +63,7 @@
 #
 # Ours, written down before the runs in question:
 #
-# - in the author’s setup LPE copies and in the textbook’s it does not because his table’s rows start 50 times as
+# - in the author’s setup LPE copies and in GPT-2’s it does not because his table’s rows start 50 times as
 #   long: $N(0, 1)$ against $N(0, 0.02^2)$;
 # - with the mask, short rows will help SPE, and an LPE that starts from the sinusoid will be worse than the usual one;
 # - if the read-in starts small, every variant will be better;
@@ -74,15 +74,15 @@
 # %% [markdown] tags=["ru"]
 # ## Параметры
 #
-# `setup` — обстановка. `source` — обстановка автора, `gpt2` — из учебника; `source+small-table` и ей подобные —
-# обстановка автора, в которой одна деталь взята из учебника. Имена деталей: `attention-in-residual`, `final-norm`,
+# `setup` — постановка. `source` — постановка автора, `gpt2` — GPT-2; `source+small-table` и ей подобные —
+# постановка автора, в которой одна деталь взята GPT-2. Имена деталей: `attention-in-residual`, `final-norm`,
 # `gpt2-init`, `d5`, `small-table` (для LPE), `base-10000` (для SPE).
 
 # %% [markdown] tags=["en"]
 # ## Parameters
 #
-# `setup`: `source` is the author’s setup, `gpt2` the textbook’s; `source+small-table` and the like are the author’s
-# with one choice taken from the textbook. The choices are `attention-in-residual`, `final-norm`, `gpt2-init`, `d5`,
+# `setup`: `source` is the author’s setup, `gpt2` is GPT-2’s; `source+small-table` and the like are the author’s
+# with one choice taken from GPT-2. The choices are `attention-in-residual`, `final-norm`, `gpt2-init`, `d5`,
 # `small-table` (for LPE), `base-10000` (for SPE).
 
 # %%
@@ -104,8 +104,8 @@ drawing.use_theme()
 # %% tags=["parameters"]
 b: int = 1  # loop iterations / число итераций цикла
 seed: int = 42  # seed of weights and prompts / зерно весов и промптов
-setup: str = "source"  # source, gpt2, source+small-table, smoke … / обстановка
-steps: int = 0  # training steps, 0: as many as the setup has / шаги, 0: сколько в обстановке
+setup: str = "source"  # source, gpt2, source+small-table, smoke … / постановка
+steps: int = 0  # training steps, 0: as many as the setup has / шаги, 0: сколько в постановке
 device: str = "cpu"  # where to train, cpu or cuda / где обучать, cpu или cuda
 out: str = "."  # folder of data/, from the project's root / папка, где лежит data/
 
@@ -119,12 +119,12 @@ configs = [Config(variant=variant, **given) for variant in ("LPE", "SPE + CM")]
 # %% [markdown] tags=["ru"]
 # ## Что сравниваем
 #
-# Обстановки автора и учебника расходятся в десятке деталей. В таблице все, кроме того, как часто делаются записи.
+# Постановки автора и GPT-2 расходятся в десятке деталей. В таблице все, кроме того, как часто делаются записи.
 
 # %% [markdown] tags=["en"]
 # ## What is compared
 #
-# The author’s setup and the textbook’s differ in a dozen choices. The table has all but how often things are logged.
+# The author’s setup and GPT-2’s differ in a dozen choices. The table has all but how often things are logged.
 
 # %%
 his, textbook = (Config(setup=name).comparable() for name in ("source", "gpt2"))
@@ -137,10 +137,10 @@ def worded(value):
 
 
 rows = [(name.replace("_", " "), worded(his[name]), worded(textbook[name])) for name in differing]
-text.table(pd.DataFrame(rows, columns=["choice", "the author’s", "the textbook’s"]))
+text.table(pd.DataFrame(rows, columns=["choice", "the author’s", "GPT-2"]))
 
 # %% [markdown] tags=["ru"]
-# «Мост» — обстановка автора с одной деталью из учебника. Если с ней вывод меняется, дело в этой детали.
+# «Мост» — постановка автора с одной деталью GPT-2. Если с ней вывод меняется, дело в этой детали.
 #
 # Судим по **ошибке на запросе**: квадрат ошибки, делённый на $d$; 0 — идеально, 1 — модель, которая не знает ничего.
 # **Взлёт** — первый записанный шаг, на котором эта ошибка меньше двух третей. **Списывает** та модель, у которой
@@ -148,7 +148,7 @@ text.table(pd.DataFrame(rows, columns=["choice", "the author’s", "the textbook
 # половины. Порог наш; между 0,02 и 0,85 не попал ни один запуск.
 
 # %% [markdown] tags=["en"]
-# A “bridge” is the author’s setup with one choice taken from the textbook. If a conclusion changes with it, it hangs
+# A “bridge” is the author’s setup with one choice taken from GPT-2. If a conclusion changes with it, it hangs
 # on that choice.
 #
 # We judge by the **target error**: the squared error at the query, divided by $d$; 0 is perfect, 1 is a model that
@@ -159,7 +159,7 @@ text.table(pd.DataFrame(rows, columns=["choice", "the author’s", "the textbook
 # %% [markdown] tags=["ru"]
 # ## Запуск
 #
-# Два варианта, по которым обстановки различимы лучше всего: списывает ли LPE, взлетает ли SPE с маской.
+# Два варианта, по которым постановки различимы лучше всего: списывает ли LPE, взлетает ли SPE с маской.
 
 # %% [markdown] tags=["en"]
 # ## The run
@@ -179,16 +179,16 @@ text.table(ended[["variant", "training loss", *names]].rename(columns=names), di
 # %% [markdown] tags=["ru"]
 # ## Что видно по всем запускам
 #
-# ### Карта: выводы и обстановки
+# ### Карта: выводы и постановки
 #
-# Почти все выводы автора в обстановке из учебника те же. Один меняется на обратный: LPE без маски там не списывает.
+# Почти все выводы автора в постановке GPT-2 те же. Один меняется на обратный: LPE без маски там не списывает.
 
 # %% [markdown] tags=["en"]
 # ## What all runs show
 #
 # ### The map: conclusions and setups
 #
-# Nearly all of the author’s conclusions are the same in the textbook’s setup. One turns round: LPE without the mask
+# Nearly all of the author’s conclusions are the same in the GPT-2 setup. One turns round: LPE without the mask
 # does not copy there.
 
 # %%
@@ -208,8 +208,8 @@ asked = [
     ("SPE + CM", "SPE", "yes"),
     ("LPE + CM", "LPE", "yes"),
     ("LPE + CM", "SPE + CM", "yes"),
-    ("SPE", "copies", "yes"),
-    ("LPE", "copies", "yes"),
+    ("SPE", "copies", ""),
+    ("LPE", "copies", ""),
     ("SPE + CM", "takes off", "by luck"),
     ("LPE + CM", "takes off", "yes"),
     ("SPE + CM", "CM", "no"),
@@ -231,20 +231,22 @@ def answer(setup, b, one, other, endpoint="at_n"):
 # %%
 def whose(setup):
     base, *choices = setup.split("+")
-    return [{"source": "the author’s", "gpt2": "the textbook’s"}[base], *choices]
+    return [{"source": "the author’s", "gpt2": "GPT-2"}[base], *choices]
 
 
 # %%
 lines = [f"{one} {other}" if other in full else f"{one} beats {other}" for one, other, _ in asked]
-colours = {"yes": 1, "no": 0, "by luck": 0.5, "perhaps": 0.75}
+colours = {"yes": 1, "no": 0, "by luck": 0.5, "perhaps": 0.75, "": np.nan}
 words = {"the author says": [word for *_, word in asked]}
 shares = {"the author says": [colours[word] for *_, word in asked]}
 for place in full[["setup", "b"]].drop_duplicates().itertuples(index=False):
     name = ", ".join([*whose(place.setup), f"b = {place.b}"])
     found = [answer(*place, one, other) for one, other, _ in asked]
     factors = ["" if np.isnan(factor) else f"{factor:.2g}×\n" for *_, factor in found]
-    words[name] = [f"{x}{wins}/{n}" if n else "" for x, (wins, n, _) in zip(factors, found)]
-    shares[name] = [wins / n if n else np.nan for wins, n, _ in found]
+    if any(n > 2 for _, n, _ in found):
+        told = zip(factors, found)
+        words[name] = [f"{x}{wins}/{n}" if n > 2 else "" for x, (wins, n, _) in told]
+        shares[name] = [wins / n if n > 2 else np.nan for wins, n, _ in found]
 
 
 # %%
@@ -265,10 +267,12 @@ def draw_map(axes):
 if both:
     figure, axes = plt.subplots(figsize=(3.5 + 0.95 * len(words), 0.45 * len(lines) + 1.2))
     draw_map(axes)
-    parts = lines.index("LPE copies")
-    axes.add_patch(plt.Rectangle((0.55, parts - 0.5), len(words) - 1.05, 1, fill=False, zorder=3))
+    often = pd.DataFrame({own: shares[f"{own}, b = 1"] for own in ("the author’s", "GPT-2")}) > 0.5
+    for parts in np.flatnonzero(often.nunique(axis=1) == 2):
+        frame = {"width": len(words) - 1.05, "height": 1, "fill": False, "zorder": 3}
+        axes.add_patch(plt.Rectangle((0.55, parts - 0.5), **frame))
+        axes.text(len(words) - 0.4, parts, "here the\nsetups part", va="center", fontsize=9)
     axes.set_xlim(-0.5, len(words) + 1)
-    axes.text(len(words) - 0.4, parts, "here the\nsetups part", va="center", fontsize=9)
     text.figure("choices_map", figure)
 
 # %%
@@ -276,17 +280,15 @@ if both:
     copied = {own: answer(own, 1, "LPE", "copies") for own in ("source", "gpt2")}
     text.say(
         role="caption",
-        ru="Строки, где обе обстановки одного цвета, от выбора не зависят; «LPE списывает» зависит. Первый столбец — что "
-        "говорит автор, остальные — что вышло: в скольких запусках или парах запусков из скольких это так, а у сравнений "
-        "ещё и во сколько раз ошибка первого больше ошибки второго (средние геометрические). Цвет — та же доля: чем "
-        "зеленее, тем чаще. Пары берутся по зерну, если у вариантов общие начальные веса и батчи, иначе все со всеми. "
-        "Пусто там, где запусков пока нет. "
-        "<!-- alt: Таблица: двенадцать утверждений, столбцы — слова автора и обстановки; расходятся они в строке «LPE списывает» -->",
-        en="Rows in which both setups have one colour hang on no choice; “LPE copies” does. The first column is what the "
-        "author says, the others what came out: in how many runs or pairs of runs of how many it is so, and for "
-        "comparisons how many times the first one’s error is the second one’s (geometric means). The colour is that "
-        "share: the greener, the oftener. Pairs are taken by seed where variants share initial weights and batches, "
-        "otherwise each with each. Cells without runs so far are empty. "
+        ru="Две постановки расходятся в строках, обведённых рамкой. Первый столбец — что говорит автор, остальные — что "
+        "вышло: в скольких запусках или парах запусков утверждение верно, а у сравнений ещё и отношение ошибок, первой ко "
+        "второй (средние геометрические; 0,5× — вдвое меньше). Цвет — доля верных: чем зеленее, тем она больше. Пары берутся по зерну, если у вариантов общие начальные веса и батчи, иначе все со всеми. "
+        "Пусто там, где их меньше трёх. "
+        "<!-- alt: Таблица: двенадцать утверждений, столбцы — слова автора и постановки; расходятся они в строке «LPE списывает» -->",
+        en="The two setups part in the framed rows. The first column is what the author says, the others what came out: "
+        "the runs or pairs of runs in which the statement is true, and for comparisons the ratio of errors, the first "
+        "one’s to the second’s (geometric means; 0.5× is half). The greener a cell, the larger the share. Pairs are taken by seed where variants share initial weights and batches, "
+        "otherwise each with each. A cell with fewer than three is empty. "
         "<!-- alt: A table of twelve statements by the author’s words and the setups, which part in the row “LPE copies” -->",
         holds=copied["source"][0] == copied["source"][1] and copied["gpt2"][0] == 0,
     )
@@ -294,7 +296,7 @@ if both:
 
 # %%
 def in_both(one, other):
-    """In how many of how many does it hold at b = 1, the author's setup and the textbook's."""
+    """In how many of how many does it hold at b = 1, the author's setup and GPT-2's."""
     return np.add(*(answer(own, 1, one, other)[:2] for own in ("source", "gpt2"))).tolist()
 
 
@@ -307,7 +309,7 @@ if both:
 # %%
 if both:
     text.say(
-        ru="**Многое от обстановки не зависит.** При $b = 1$ LPE с маской лучше, чем без неё, во всех парах запусков "
+        ru="**Многое от постановки не зависит.** При $b = 1$ LPE с маской лучше, чем без неё, во всех парах запусков "
         "({pairs}), и взлетает каждый раз. SPE с маской взлетает, если повезёт: {took} из {all_took}. SPE без маски "
         "списывает: {leaks} из {all_leaks}.",
         en="**Much does not hang on the setup.** At $b = 1$ LPE with the mask is better than without it in all pairs of "
@@ -324,11 +326,11 @@ if both:
 if both:
     solved, all_solved, _ = answer("gpt2", 1, "SPE", "takes off")
     text.say(
-        ru="**Две вещи зависят.** LPE без маски у автора списывает ({his} из {all_his}), в учебнике нет ({ours} из "
-        "{all_ours}). А SPE без маски в учебнике не только списывает, но и отвечает на запрос полной длины ({solved} из "
+        ru="**Две вещи зависят.** LPE без маски у автора списывает ({his} из {all_his}), GPT-2 нет ({ours} из "
+        "{all_ours}). А SPE без маски GPT-2 не только списывает, но и отвечает на запрос полной длины ({solved} из "
         "{all_solved}); у автора за {steps} шагов при $b = 1$ этого не случилось ни разу.",
         en="**Two things do.** LPE without the mask copies in the author’s setup ({his} of {all_his}) and not in the "
-        "textbook’s ({ours} of {all_ours}). And SPE without the mask not only copies in the textbook’s setup, it also "
+        "GPT-2 setup ({ours} of {all_ours}). And SPE without the mask not only copies in the GPT-2 setup, it also "
         "answers queries of full length ({solved} of {all_solved}); in the author’s, in {steps} steps at $b = 1$, that "
         "has not happened once.",
         holds=copied["source"][0] == copied["source"][1] > 0 == copied["gpt2"][0]
@@ -348,9 +350,9 @@ if both:
     before = "setup == 'gpt2' and b == 1 and variant == 'SPE'"
     text.say(
         ru="Полная длина для SPE без маски — единственная, на которой она отвечает. Если вместо неё взять среднюю ошибку по "
-        "$k = 32 … 63$, с маской SPE и в учебнике лучше во всех {n} парах, примерно в {factor} раз.",
+        "$k = 32 … 63$, с маской SPE и GPT-2 лучше во всех {n} парах, примерно в {factor} раз.",
         en="Full length is the only one at which SPE without the mask answers. By the mean error over $k = 32 … 63$ SPE "
-        "is better with the mask in the textbook’s setup too, in all {n} pairs, by a factor of about {factor}.",
+        "is better with the mask in the GPT-2 setup too, in all {n} pairs, by a factor of about {factor}.",
         holds=late[0] == late[1] and late[2] < 0.5 and full.query(before).before_n.min() > 0.9,
         **dict(n=late[1], factor=round(1 / late[2])),
     )
@@ -382,7 +384,7 @@ if both and not full.setup.isin(setups[2:]).any():
 # Чтобы списать, токен $x_i$ должен найти соседа по номеру. Номер складывается с содержимым токена, и если строка
 # кодирования намного короче токена, её почти не слышно. Обе длины можно менять по отдельности:
 #
-# - **SPE малое** — синусоида, укороченная до строк LPE из учебника;
+# - **SPE малое** — синусоида, укороченная до строк LPE GPT-2;
 # - **LPE из синусоиды** — обучаемая таблица, которая начинается с синусоиды;
 # - **короткие токены** (`small-read-in`) — входной слой, который вначале мал.
 #
@@ -394,7 +396,7 @@ if both and not full.setup.isin(setups[2:]).any():
 # To copy, the token $x_i$ has to find its neighbour by number. The number is added to the token’s content, and if the
 # encoding’s row is much shorter than the token, it can hardly be heard. Either length can be changed by itself:
 #
-# - **SPE small** is the sinusoid, shortened to the rows of the textbook’s LPE;
+# - **SPE small** is the sinusoid, shortened to the rows of GPT-2’s LPE;
 # - **LPE large** is a learned table that starts from the sinusoid;
 # - **short tokens** (`small-read-in`) come from a read-in that starts small.
 #
@@ -480,11 +482,11 @@ if short_or_long:
         ru="С маской громкость не помогает. Таблица, начатая с синусоиды, останавливается почти там же, где застрял вариант "
         "SPE + CM с тем же зерном ({large} и {spe}), обычная приходит к {lpe}. Короткая синусоида ничего не прибавляет к маске: {short} "
         "против {cm}. Короткой таблице это не грозит: её строки вырастают в {growth} раз. Если укоротить токены, LPE + CM и CM станут лучше ({lpe_small} и {cm_small}), а "
-        "SPE + CM не научится ничему ({spe_small}). Всё это учебник, $b = 1$, одно зерно.",
+        "SPE + CM не научится ничему ({spe_small}). Всё это в постановке GPT-2, $b = 1$, одно зерно.",
         en="With the mask loudness is no help. A table that starts from the sinusoid ends nearly where SPE + CM of the same "
         "seed is stuck ({large} and {spe}), the usual one at {lpe}. A short sinusoid adds nothing to the mask: {short} "
         "against {cm}. A short table is safe from that: its rows grow {growth} times as long. With shortened tokens LPE + CM and CM become better "
-        "({lpe_small} and {cm_small}), while SPE + CM learns nothing ({spe_small}). All this is the textbook’s setup, "
+        "({lpe_small} and {cm_small}), while SPE + CM learns nothing ({spe_small}). All this is the GPT-2 setup, "
         "$b = 1$, one seed.",
         holds=usual["LPE large + CM"] > 5 * usual["LPE + CM"]
         and abs(np.log(usual["LPE large + CM"] / usual["SPE + CM"])) < 0.2
@@ -507,9 +509,9 @@ if both and len(once) == 4:
     (spe, spe_once), (lpe, lpe_once) = once["SPE + CM"][[*homes]], once["LPE + CM"][[*homes]]
     text.say(
         ru="В цикле номер достаточно сказать один раз. Если кодирование прибавлять только на первой итерации, при $b = 5$ "
-        "SPE + CM приходит к {spe_once} вместо {spe}, LPE + CM — к {lpe_once} вместо {lpe} (учебник, зерно 0).",
+        "SPE + CM приходит к {spe_once} вместо {spe}, LPE + CM — к {lpe_once} вместо {lpe} (постановка GPT-2, зерно 0).",
         en="In a loop it is enough to tell the number once. With the encoding added in the first iteration only, at "
-        "$b = 5$ SPE + CM ends at {spe_once} in place of {spe}, LPE + CM at {lpe_once} in place of {lpe} (the textbook’s "
+        "$b = 5$ SPE + CM ends at {spe_once} in place of {spe}, LPE + CM at {lpe_once} in place of {lpe} (the GPT-2 "
         "setup, seed 0).",
         holds=spe_once < 0.1 * spe and max(lpe, lpe_once) < 0.01,
         **dict(spe=round(spe, 2), spe_once=round(spe_once, 4)),
@@ -522,7 +524,7 @@ if both and len(once) == 4:
 # Линейные функции картины не исчерпывают, но почти вся она сохраняется. Те же шесть вариантов обучены на четырёх классах
 # функций из [Garg et al. 2022](https://arxiv.org/abs/2208.01066): линейные; разреженные, где в $w$ отличны от нуля две
 # координаты; двухслойные сети с ReLU; решающие деревья глубины 4. Опыт уменьшен: $d = 4$, 20 примеров, 2000 шагов, блок
-# и начальные веса из учебника. Ответы приведены к одному масштабу: 1 — модель, которая не знает ничего.
+# и начальные веса GPT-2. Ответы приведены к одному масштабу: 1 — модель, которая не знает ничего.
 
 # %% [markdown] tags=["en"]
 # ### Other functions
@@ -530,7 +532,7 @@ if both and len(once) == 4:
 # Linear functions are not the whole picture, but nearly all of it carries over. The same six variants were trained on
 # four function classes of [Garg et al. 2022](https://arxiv.org/abs/2208.01066): linear; sparse, with two coordinates
 # of $w$ other than zero; two-layer ReLU networks; decision trees of depth 4. The experiment is smaller: $d = 4$, 20
-# examples, 2,000 steps, the textbook’s block and initial weights. Answers have one scale: 1 is a model that knows
+# examples, 2,000 steps, GPT-2’s block and initial weights. Answers have one scale: 1 is a model that knows
 # nothing.
 
 
@@ -623,14 +625,14 @@ if all_classes:
 # %% [markdown] tags=["ru"]
 # ### Другой масштаб
 #
-# Порядок вариантов переживает и другой масштаб, точность нет. Модели из учебника ($b = 1$) спрашивали на промптах, каких не было в
+# Порядок вариантов переживает и другой масштаб, точность нет. Модели GPT-2 ($b = 1$) спрашивали на промптах, каких не было в
 # обучении: $x$ или $w$ втрое больше и втрое меньше, $x$ с разной дисперсией по координатам, шум в ответах примеров.
 # Ошибка поделена на масштаб ответа, так что 1 — по-прежнему модель, которая не знает ничего.
 
 # %% [markdown] tags=["en"]
 # ### Another scale
 #
-# The order of the variants survives another scale, the accuracy does not. Models of the textbook’s setup ($b = 1$)
+# The order of the variants survives another scale, the accuracy does not. Models of the GPT-2 setup ($b = 1$)
 # were asked on prompts that training did not have: $x$ or $w$ three times as large and as small, $x$ with unequal
 # variances of its coordinates, noise in the examples’ answers. The error is divided by the scale of the answer, so
 # that 1 still is a model that knows nothing.
@@ -669,7 +671,7 @@ if both and found:
 #
 # **Списывание — это вопрос громкости.** Автор видел его у обоих кодирований, потому что у него оба номера громкие. Стоит
 # взять таблицу, как в GPT-2, и LPE списывать перестаёт, а задачу без маски всё равно не решает. Маска нужна в обеих
-# обстановках, LPE с маской не подводит ни в одной, SPE с маской — как повезёт.
+# постановках, LPE с маской не подводит ни в одной, SPE с маской — как повезёт.
 #
 # Из наших гипотез сбылись не все. Короткая синусоида с маской — то же, что одна маска. Малый входной слой помог только
 # тем, у кого номер не заглушает содержимого. И таблица не всегда лучше синусоиды: на сетях SPE + CM впереди.
@@ -688,8 +690,8 @@ if both and found:
 # %% [markdown] tags=["ru"]
 # ## Чего эта глава не показывает
 #
-# - **Какая деталь за что отвечает.** Обстановки различаются десятком деталей сразу. Длина строк объясняет, кто
-#   списывает; почему SPE без маски в учебнике отвечает на полный промпт, а у автора нет, она не объясняет. Для этого
+# - **Какая деталь за что отвечает.** Постановки различаются десятком деталей сразу. Длина строк объясняет, кто
+#   списывает; почему SPE без маски GPT-2 отвечает на полный промпт, а у автора нет, она не объясняет. Для этого
 #   нужен мост.
 # - **Где порог.** Между одной двадцатой и половиной длины токена мы ничего не обучали, а короткие токены и
 #   таблица, начатая с синусоиды, — это по одному зерну.
@@ -701,7 +703,7 @@ if both and found:
 # ## What this chapter does not show
 #
 # - **Which choice answers for what.** The setups differ in a dozen choices at once. The length of the rows explains who
-#   copies; it does not explain why SPE without the mask answers full prompts in the textbook’s setup and not in the
+#   copies; it does not explain why SPE without the mask answers full prompts in the GPT-2 setup and not in the
 #   author’s. That takes the bridge.
 # - **Where the threshold is.** Between a twentieth and a half of the token’s length we trained nothing, and short
 #   tokens and LPE large are one seed each.
