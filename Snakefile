@@ -1,12 +1,6 @@
 # The grid as a DAG: a run is a notebook in one setup at one (b, seed), which reads what data/ holds.
-#
-#   snakemake --cores 2 --configfile grids/quick.yaml             the grid, then its pages
-#   snakemake --cores 2 --configfile grids/full.yaml grid         the runs alone
-#   snakemake --cores 2 --configfile grids/full.yaml recorded     the pages of what is recorded
-#   … --config out=build/elsewhere device=cuda                    a value of the grid, replaced
-#
-# File times mean nothing in a clone, and Snakemake deletes what a failed job leaves: so outputs of
-# rules lie in build/ only, and each is made whenever it is asked for.
+# make report, make grid: --configfile grids/….yaml; --config out=… replaces a value of the grid.
+# Rules' outputs lie in build/ only, made whenever asked for: file times mean nothing in a clone.
 import os
 import shlex
 import sys
@@ -40,6 +34,12 @@ def execute(target, notebook, **run):
     return command("execute", notebook, target, *(f"--{key}={run[key]}" for key in run))
 
 
+def earlier(w):
+    """The same run in the notebook before: they share variants, so one waits for the other."""
+    same = [path for path in ALL if path.name == f"{w.setup}-b{w.b}-seed{w.seed}.ipynb"]
+    return same[: [path.parent.name for path in same].index(w.notebook)][-1:]
+
+
 def pages(wildcards):
     """The commands that execute each notebook at its first run, store it and build the pages."""
     commands, stored = [], {n: OUT / f"notebooks/{n}.ipynb" for n in RUNS}
@@ -58,13 +58,12 @@ rule report:
     input: ALL
     params: commands=pages
     log: OUT / "build/report.log"
-    message: f"the report over the grid's runs, in {OUT}/report"
+    message: f"the report, in {OUT}/report"
     shell: "( {params.commands}\n) > {log:q} 2>&1"
 
 
 use rule report as recorded with:
     input: []
-    message: f"the report over what is recorded, in {OUT}/report"
 
 
 rule grid:
@@ -72,6 +71,7 @@ rule grid:
 
 
 rule run:
+    input: earlier
     output: OUT / f"{RUN}.ipynb"
     params: command=lambda wildcards, output: execute(output, **wildcards)
     log: OUT / f"{RUN}.log"

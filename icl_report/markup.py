@@ -138,7 +138,7 @@ def href(address: str) -> str:
 def mathml(latex: str, display: str) -> str:
     """The formula as MathML; raises ValueError, naming it, if it cannot be set."""
     try:
-        formula = convert_to_element(latex, display=display)
+        formula = convert_to_element(latex.replace("{,}", r"\text{,}"), display=display)
     except Exception as error:  # the library's exceptions have no common class
         raise ValueError(f"the formula {latex!r} cannot be set: {error!r}") from error
     for element in formula.iter():

@@ -613,8 +613,8 @@ best = {  # of those that are shown all
 if {his, textbooks} <= {*places}:
     text.say(
         ru="**Берите таблицу и показывайте ей 63 примера.** LPE + CM, которой лишних примеров не показали, точнее любого варианта, "
-        "видевшего все 127: {lpe} против {other} ({name}) у автора при $b = 1$, {lpe_5} против {other_5} ({name_5}) GPT-2 "
-        "при $b = 5$. Если показывать надо всё, у автора лучше всех одна маска, GPT-2 с циклом — TPE + CM.",
+        "видевшего все 127: {lpe} против {other} ({name}) у автора при $b = 1$, {lpe_5} против {other_5} ({name_5}) в постановке GPT-2 "
+        "при $b = 5$. Если показывать надо всё, у автора лучше всех одна маска, в постановке GPT-2 с циклом — TPE + CM.",
         en="**Take the table and show it 63 examples.** LPE + CM that was not shown the rest is more accurate than any variant "
         "that saw all 127: {lpe} against {other} ({name}) in the author’s setup at $b = 1$, {lpe_5} against {other_5} "
         "({name_5}) in GPT-2’s at $b = 5$. If all must be shown, the mask alone is best in his setup, TPE + CM in GPT-2’s with a loop.",

@@ -318,6 +318,7 @@ def test_a_formula_that_cannot_be_set_is_named(sources):
         with pytest.raises(ValueError, match="cannot be set"):
             mathml(latex, "inline")
     assert "<script>" not in mathml(r"\text{<script>}", "inline")
+    assert "<mn>0</mn><mtext>,</mtext><mn>02</mn>" in mathml("0{,}02", "inline")  # no space in it
     folder = sources[0].parent
     nbformat.write(new_notebook(cells=[new_markdown_cell(r"# $\nosuch$")]), folder / "bad.ipynb")
     with pytest.raises(ValueError, match=r"nosuch"):
