@@ -101,7 +101,7 @@ def test_every_notebook_of_the_grid_is_in_the_pages_without_errors(smoke):
     """Executed anew after the last run, and nothing on stderr."""
     for name, own in GRIDS["smoke"]["notebooks"].items():
         outputs = outputs_of(smoke / f"notebooks/{name}.ipynb")
-        assert len(outputs) > 2
+        assert outputs
         assert not [o for o in outputs if o.output_type in ("error", "stream")]
         for language in ("ru", "en"):
             path = smoke / f"report/{own.get('page', 'appendix')}.{language}.html"
