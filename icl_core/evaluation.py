@@ -85,17 +85,17 @@ def pair_hidden(config: Config, layers: Sequence[int] = ()) -> Tensor:
 
 
 @torch.no_grad()
-def planted_error(model: LoopedTransformer, prompts: Prompts) -> float:
+def planted_error(
+    model: LoopedTransformer, prompts: Prompts, change: Tensor | None = None
+) -> float:
     """Squared error / d, mean over prompts, of the middle example's prediction from a planted y_i.
 
     That is another prompt's: a model that copies scores 0, one that does not about 2.
     """
-    i, device = model.config.n_examples // 2, model.config.device
-    planted = prompts.answers[:, i].roll(1).to(device)
-    replaced = prompts.tokens.clone().to(device)
-    replaced[:, 2 * i + 1, 0] = planted
-    predictions = torch.cat([model(tokens)[-1, :, i] for tokens in replaced.split(CHUNK)])
-    return float((predictions - planted).square().mean()) / model.config.d
+    i, tokens = model.config.n_examples // 2, prompts.tokens.clone().to(model.config.device)
+    planted = tokens[:, 2 * i + 1, 0] = tokens[:, 2 * i + 1, 0].roll(1)
+    parts = [model(part, change=change)[-1, :, i] for part in tokens.split(CHUNK)]
+    return float((torch.cat(parts) - planted).square().mean()) / model.config.d
 
 
 @torch.no_grad()

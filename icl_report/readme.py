@@ -9,14 +9,15 @@ import sys
 from pathlib import Path
 
 import nbformat
+from nbformat import NotebookNode
 
 from icl_core.records import write_whole
 
 
-def said(notebook: Path, *marks: str) -> list[str]:
+def said(notebook: NotebookNode, *marks: str) -> list[str]:
     """The texts with these marks, in order: cells by their tags, sentences by language and role."""
     texts = []
-    for cell in nbformat.read(notebook, as_version=4).cells:
+    for cell in notebook.cells:
         if {*marks} <= {*cell.metadata.get("tags", [])}:
             texts.append(cell.source)
         for output in cell.get("outputs", []):
@@ -31,8 +32,9 @@ def fill(readme: Path, notebooks: list[Path]) -> None:
     language, text = "ru" if ".ru" in readme.suffixes else "en", readme.read_text(encoding="utf-8")
     parts = {"headline": [], "chapters": []}
     for path in notebooks:
-        parts["headline"] += said(path, language, "headline")
-        title = re.search(r"^# (.*)$", "\n".join(said(path, language)), re.M)[1]
+        notebook = nbformat.read(path, as_version=4)
+        parts["headline"] += said(notebook, language, "headline")
+        title = re.search(r"^# (.*)$", "\n".join(said(notebook, language)), re.M)[1]
         parts["chapters"].append(f"- [{title}](notebooks/{path.name})")
     for name, between in (("headline", "\n\n"), ("chapters", "\n")):
         start, end = f"<!-- {name} -->", f"<!-- /{name} -->"

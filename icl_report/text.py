@@ -50,6 +50,11 @@ def number(value: float | str, language: str, digits: int = 3) -> str:
     return text.replace("-", "−").replace(".", "," if language == "ru" else ".")
 
 
+def short(value: float) -> float:
+    """value with two significant digits, as a sentence has it."""
+    return float(f"{value:.2g}")
+
+
 class MissingWordError(LookupError):
     """Words that glossary.yaml lacks."""
 

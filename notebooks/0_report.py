@@ -36,8 +36,10 @@ import pandas as pd
 from icl_core import records
 from icl_core.config import Config
 from icl_core.encodings import VARIANTS
+from icl_core.model import LoopedTransformer
 from icl_report import claims, drawing, text
 from icl_report.model_figure import explorer
+from icl_report.text import short
 
 drawing.use_theme()
 
@@ -60,11 +62,6 @@ def of(variant, setup="source", b=1, by=table):
     """The runs of a variant at one b: in our table, or in his."""
     own = by[(by.variant == variant) & (by.b == b)]
     return own[(own.setup == setup) & own.seed.isin((0, 1, 2, *claims.PILOT))]
-
-
-def short(value):
-    """Two significant digits."""
-    return float(f"{value:.2g}")
 
 
 # %%
@@ -192,6 +189,8 @@ text.say(
 
 # %%
 pairs = his_error.unstack("variant")
+models = {name: LoopedTransformer(Config(variant=name)) for name in ("SPE", "LPE", "TPE")}
+numbers = {name: sum(p.numel() for p in model.parameters()) for name, model in models.items()}
 wins = {name: int((pairs[f"{name} + CM"] < pairs[name]).sum()) for name in ("SPE", "LPE")}
 off = his_error["SPE + CM"][lucky["SPE + CM"]]
 ratio = his_error["CM"].groupby("b").mean() / off.groupby("b").mean()
@@ -210,7 +209,7 @@ text.say(
     "| «это связано с тем, как устроена функция потерь: мы сравниваем сразу все токены» | Да, она и позволяет списать. Но если спрашивать об одном запросе, не обучается никто. | [3](3_label_leakage.ipynb) |\n"
     "| «обучение SPE + CM гораздо более нестабильно» | Да: {off} запуска из 6 обучаются, остальные стоят на месте. | [3](3_label_leakage.ipynb) |\n"
     "| SPE «не даёт практически никакого выигрыша (по крайней мере этот выигрыш несколько маловероятен)» над маской | Когда обучается — даёт: ошибка меньше, чем у CM, в {gain1} раза при $b = 1$ и в {gain5} при $b = 5$. | [1](1_position_and_mask.ipynb) |\n"
-    "| «LPE добавляет примерно 8% дополнительных параметров» | Да: 109 192 вместо 101 064. | [1](1_position_and_mask.ipynb) |\n"
+    "| «LPE добавляет примерно 8% дополнительных параметров» | Да: {with_table} вместо {without}. | [1](1_position_and_mask.ipynb) |\n"
     "| другая длина «может ухудшить результат» | Для LPE — да: дальше обученной длины таблицы нет. Короче почти не вредит. | [4](4_lengths_and_loops.ipynb) |\n"
     "| «может лучше всего подойти такое обучаемое позиционное кодирование, в котором обучается всего два токена» | При $b = 1$ нет. С циклом, в постановке GPT-2, почти как таблица (один запуск). | [2](2_two_token_encoding.ipynb) |\n"
     "| ждал заранее: без кодирования или без маски хуже, без того и другого «неудовлетворительно» | Да: без обоих ошибка не ниже {none} во всех 6 запусках. | [1](1_position_and_mask.ipynb) |\n"
@@ -223,13 +222,14 @@ text.say(
     "| “this has to do with the loss: we compare all tokens at once” | Yes, that is what makes copying possible. But if the query alone is asked for, no model learns. | [3](3_label_leakage.ipynb) |\n"
     "| “SPE + CM trains much less stably” | Yes: {off} runs of 6 learn, the others stand still. | [3](3_label_leakage.ipynb) |\n"
     "| SPE “gives practically no gain (at least this gain is somewhat improbable)” over the mask | When it learns it does: an error {gain1} times lower than CM’s at $b = 1$, and {gain5} times at $b = 5$. | [1](1_position_and_mask.ipynb) |\n"
-    "| “LPE adds about 8% more parameters” | Yes: 109,192 in place of 101,064. | [1](1_position_and_mask.ipynb) |\n"
+    "| “LPE adds about 8% more parameters” | Yes: {with_table} in place of {without}. | [1](1_position_and_mask.ipynb) |\n"
     "| another length “may make the result worse” | For LPE, yes: there is no table beyond the trained length. Shorter hardly hurts. | [4](4_lengths_and_loops.ipynb) |\n"
     "| “a learned positional encoding in which only two tokens are learned may be best” | At $b = 1$, no. With a loop, in the GPT-2 setup, nearly as good as the table (one run). | [2](2_two_token_encoding.ipynb) |\n"
     "| expected: worse without the encoding or the mask, “unsatisfactory” without both | Yes: without both the error is {none} or more in all 6 runs. | [1](1_position_and_mask.ipynb) |\n"
     "| expected: SPE may beat LPE | In accuracy no worse, in reliability worse. | [5](5_choices.ipynb) |",
     holds=never and bool(lucky["LPE + CM"].all()) and bool(ratio.min() > 1.5),
     **{"late": late, "spe": wins["SPE"], "lpe": wins["LPE"], "off": len(off)},
+    **{"with_table": numbers["LPE"], "without": numbers["SPE"]},
     **{"gain1": short(ratio[1]), "gain5": short(ratio[5]), "none": short(his_error["none"].min())},
 )
 
@@ -585,17 +585,18 @@ text.say(
     ru="**Без цикла двух векторов мало, с циклом их может хватить.** TPE сообщает токену только, точка он или ответ. В постановке "
     "автора при $b = 1$ TPE с маской обучается в {took} запусках из {n} и приходит к ошибке {error}, как одна маска ({cm}). В "
     "постановке GPT-2 два вектора маске помогают ({once} против {cm2}), а при $b = 5$ их ошибка {loop}, у таблицы {table} (по "
-    "одному запуску): 128 чисел почти заменяют 8128. Без маски TPE не знает, какой ответ к какой точке: переставьте "
+    "одному запуску): {two} чисел почти заменяют {rows}. Без маски TPE не знает, какой ответ к какой точке: переставьте "
     "ответы, и предсказание не изменится ([приложение, глава 2](2_two_token_encoding.ipynb)).",
     en="**Without a loop two vectors are too few; with a loop they can be enough.** TPE tells a token only whether it is a point or an "
     "answer. In the author’s setup at $b = 1$ TPE with the mask learns in {took} runs of {n} and ends at an error of {error}, as "
     "the mask alone does ({cm}). In the GPT-2 setup two vectors help the mask ({once} against {cm2}), and at $b = 5$ their error is "
-    "{loop}, the table’s {table} (one run each): 128 numbers nearly replace 8,128. Without the mask TPE does not know which answer "
+    "{loop}, the table’s {table} (one run each): {two} numbers nearly replace {rows}. Without the mask TPE does not know which answer "
     "belongs to which point: permute the answers, and the prediction stays the same "
     "([appendix, chapter 2](2_two_token_encoding.ipynb)).",
     holds=two and once[0] < 0.8 * once[1],
     **{"took": int(tpe.took.sum()), "n": len(tpe), "error": short(tpe[tpe.took].at_n.median())},
     **{"cm": short(cm), "once": short(once[0]), "cm2": short(once[1])},
+    **{"two": numbers["TPE"] - numbers["SPE"], "rows": numbers["LPE"] - numbers["SPE"]},
     **{"loop": short(loop["TPE + CM"]), "table": short(loop["LPE + CM"])},
 )
 

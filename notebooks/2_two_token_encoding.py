@@ -99,6 +99,7 @@ from icl_core.config import Config
 from icl_core.model import QUERY, LoopedTransformer
 from icl_report import claims, drawing, text
 from icl_report.execute import refuse_unknown
+from icl_report.text import short
 
 drawing.use_theme()
 
@@ -203,11 +204,6 @@ full = claims.outcomes(every_run)
 
 def of(table, variant, b):
     return table[(table.variant == variant) & (table.b == b)]
-
-
-def short(value):
-    """Two significant digits."""
-    return float(f"{value:.2g}")
 
 
 def median(table, variant, b):

@@ -166,16 +166,6 @@ TOLD = ("nothing", "copy")  # what a planted answer is to tell of
 FIRST = (1, 2, 4, 8, 16, 32)  # answers that lose their own point, from the beginning of the prompt
 
 
-@torch.no_grad()
-def planted_error(model, prompts, change):
-    """As evaluation.planted_error, with something hidden."""
-    i = model.config.n_examples // 2
-    planted, tokens = prompts.answers[:, i].roll(1), prompts.tokens.clone()
-    tokens[:, 2 * i + 1, 0] = planted
-    predicted = model(tokens, change=change)[-1, :, i]
-    return float((predicted - planted).square().mean()) / model.config.d
-
-
 # %%
 def measure_hidden(run):
     """Rows (hidden, layer, examples, error, planted). Layer 0: all; examples: the first so many."""
@@ -186,8 +176,9 @@ def measure_hidden(run):
     rows = []
     for name, layer, first, cells in [("nothing", 0, n, ((), ())), *asked]:
         change = evaluation.hiding(config, *cells, [layer - 1] if layer else [])
-        planted = planted_error(model, prompts, change) if name in TOLD else np.nan
-        rows.append((name, layer, first, evaluation.query_error(model, prompts, change), planted))
+        error = evaluation.query_error(model, prompts, change)
+        planted = evaluation.planted_error(model, prompts, change) if name in TOLD else np.nan
+        rows.append((name, layer, first, error, planted))
     return pd.DataFrame(rows, columns=["hidden", "layer", "examples", "error", "planted"])
 
 

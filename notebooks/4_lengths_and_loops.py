@@ -86,6 +86,7 @@ from icl_core.config import Config
 from icl_core.sampler import Prompts
 from icl_report import drawing, text
 from icl_report.execute import refuse_unknown
+from icl_report.text import short
 
 drawing.use_theme()
 
@@ -223,11 +224,6 @@ ONCE = "gpt2+first-iteration"  # the encoding is added in the first iteration on
 told_once = records.recorded_runs(out, [Config(setup=ONCE, variant=v) for v in masked[:2]])
 lengths = measure(his_runs + textbook_runs, "lengths.csv", measure_lengths)
 loops = measure(his_runs + textbook_runs + told_once, "loops.csv", measure_loops)
-
-
-def short(value):
-    """Two significant digits."""
-    return float(f"{value:.2g}")
 
 
 def median(table, setup, variant, b, **where):
