@@ -5,6 +5,7 @@ last bit. A field's default is the source experiment's value; a setup is named b
 """
 
 import hashlib
+import math
 import re
 from dataclasses import asdict
 from typing import Literal
@@ -14,7 +15,19 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from icl_core.encodings import VARIANTS
 
-OBJECTIVES = ("all", "query", "random k", "all, random k", "hidden")
+# Interventions in a run that asks every token: what is added to the scores y_i → x_{i - back} of so
+# many heads of layer 1, in which steps.
+HINTS = {
+    "hint 200-500": {"heads": 1, "steps": range(200, 500)},
+    "hint 1500-1800": {"heads": 1, "steps": range(1_500, 1_800)},
+    "hint 1500-3000": {"heads": 1, "steps": range(1_500, 3_000)},
+    "hint to all heads 1500-1800": {"heads": 4, "steps": range(1_500, 1_800)},
+    "hint to all heads 1500-3000": {"heads": 4, "steps": range(1_500, 3_000)},
+    "hint at the neighbour 1500-3000": {"heads": 1, "steps": range(1_500, 3_000), "back": 1},
+    "pair hidden": {"heads": 4, "steps": range(10_000_000), "added": -math.inf},
+}
+OBJECTIVES = ("all", "query", "random k", "all, random k", "hidden", "queries", "query after 1000")
+OBJECTIVES += tuple(HINTS)
 FUNCTION_CLASSES = ("linear", "sparse", "network", "tree")
 SIGNS = {"ge": "≥", "gt": ">", "le": "≤"}  # of a number's bounds, in refusals
 _SHORT = {"n_examples": 20, "d": 4, "steps": 2_000, "lr": 1e-3, "log_every": 50, "probe_every": 400}

@@ -1,6 +1,7 @@
 """What a training step asks of its prompts: a function an objective."""
 
 from collections.abc import Callable
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -8,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from icl_core import evaluation
+from icl_core.config import HINTS, Config
 from icl_core.config import OBJECTIVES as NAMES
-from icl_core.config import Config
 from icl_core.model import QUERY, X_TOKENS, Rows
 from icl_core.sampler import HIDING, LENGTHS, Prompts, generator
 
@@ -37,10 +39,14 @@ def at_random_k(objective: Callable[..., Asked]) -> Callable[..., Asked]:
     """The same of prompts cut to a random number of examples, 0 … n alike."""
 
     def of_cut_prompts(prompts: Prompts, config: Config, step: int) -> Asked:
-        k = int(generator(LENGTHS, config.seed, step).integers(config.n_examples + 1))
-        return objective(prompts.cut(k), config, step)
+        return objective(prompts.cut(random_k(config, step)), config, step)
 
     return of_cut_prompts
+
+
+def random_k(config: Config, step: int) -> int:
+    """0 … n, each as likely."""
+    return int(generator(LENGTHS, config.seed, step).integers(config.n_examples + 1))
 
 
 def hidden(prompts: Prompts, config: Config, step: int) -> Asked:
@@ -53,7 +59,36 @@ def hidden(prompts: Prompts, config: Config, step: int) -> Asked:
     return Asked(prompts.tokens, prompts.answers[:, points], 2 * points, change)
 
 
-FUNCTIONS = all_tokens, query, at_random_k(query), at_random_k(all_tokens), hidden
+def queries(prompts: Prompts, config: Config, step: int) -> Asked:
+    """Every x behind the first k examples, k random; it sees those and itself: nobody can copy."""
+    first, places = 2 * random_k(config, step), torch.arange(config.n_tokens)
+    seen = (places < first) | torch.eye(config.n_tokens, dtype=torch.bool)
+    change = torch.where(seen, 0.0, -torch.inf)[None, None, None]
+    return Asked(prompts.tokens, prompts.answers[:, first // 2 :], slice(first, None, 2), change)
+
+
+def query_later(prompts: Prompts, config: Config, step: int) -> Asked:
+    """All x-tokens for 1 000 steps, then the query alone."""
+    return (all_tokens if step < 1_000 else query)(prompts, config, step)
+
+
+def hinted(prompts: Prompts, config: Config, step: int, steps: range, **hint) -> Asked:
+    """All x-tokens; in some steps some heads have a hint whom to look at."""
+    asked = all_tokens(prompts, config, step)
+    return asked._replace(change=hinting(config, **hint)) if step in steps else asked
+
+
+@lru_cache
+def hinting(config: Config, heads: int, back: int = 0, added: float = 5.0) -> Tensor:
+    """(1, layers, H, L, L): what is added at y_i → x_{i - back} in the first heads of layer 1."""
+    y, n = range(1 + 2 * back, config.n_tokens, 2), config.n_examples - back
+    looks = evaluation.hiding(config, y, range(0, 2 * n, 2), [0]).isinf()
+    led = looks & (torch.arange(config.n_heads) < heads)[:, None, None]
+    return torch.where(led, added, 0.0).to(config.device)
+
+
+FUNCTIONS = [all_tokens, query, at_random_k(query), at_random_k(all_tokens), hidden, queries]
+FUNCTIONS += [query_later, *(partial(hinted, **own) for own in HINTS.values())]
 OBJECTIVES = dict(zip(NAMES, FUNCTIONS, strict=True))
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from icl_core import objectives, sampler
-from icl_core.config import OBJECTIVES, Config
+from icl_core.config import HINTS, OBJECTIVES, Config
 from icl_core.model import ALL, LoopedTransformer
 from icl_core.objectives import asked
 
@@ -95,9 +95,59 @@ def test_what_is_asked_depends_on_seed_and_step_alone(prompts, objective):
     torch.manual_seed(1)
     np.random.seed(1)
     assert several(variant="LPE", b=3, lr=1e-3) == first
-    random = objective not in ("all", "query")
+    random = objective in ("random k", "all, random k", "hidden", "queries")
     assert (several(seed=1) != first) == random
     assert (len({repr(own) for own in first}) > 3) == random
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("variant", ["SPE", "LPE", "LPE + CM"])
+def test_a_query_s_prediction_is_that_of_a_prompt_without_the_others(perturbed, prompts, variant):
+    """Of k examples and itself alone, at the same place: no later token has a part in it."""
+    config = config_of("queries", variant=variant, b=2)
+    model = perturbed(config)
+    for step in range(8):
+        tokens, answers, rows, change = asked(prompts, config, step)
+        assert torch.equal(tokens, prompts.tokens)
+        places = range(11)[rows]
+        k = places[0] // 2
+        assert torch.equal(answers, prompts.answers[:, k:]) and list(places) == [
+            *range(2 * k, 11, 2)
+        ]
+        before = model(tokens, rows, change=change)
+        for i, place in enumerate(places):
+            other = tokens.clone()
+            other[:, [t for t in range(2 * k, 11) if t != place]] += 1
+            torch.testing.assert_close(model(other, rows, change=change)[..., i], before[..., i])
+    assert not torch.allclose(model(tokens + 1, rows, change=change), before)
+
+
+@pytest.mark.parametrize("name", HINTS)
+def test_a_hint_is_given_to_some_heads_of_layer_1_in_some_steps(prompts, name):
+    """Score by score; nothing else of the step is another, and before and after nothing is."""
+    config, own = config_of(name, n_heads=4), HINTS[name]
+    steps, back = own["steps"], own.get("back", 0)
+    without = asked(prompts, config_of("all"), 0)
+    for step in (steps.start - 1, steps.stop):
+        assert asked(prompts, config, step).change is None
+    for step in (steps.start, steps.stop - 1):
+        parts = asked(prompts, config, step)
+        assert parts.tokens is without.tokens and parts.rows == without.rows
+        assert torch.equal(parts.answers, without.answers)
+        assert parts.change is asked(prompts, config, steps.start).change  # made once
+        assert parts.change.shape == (1, config.n_layers, 4, 11, 11)
+        for layer, head, row, column in np.ndindex(*parts.change.shape[1:]):
+            led = row % 2 and column == row - 1 - 2 * back and layer == 0 and head < own["heads"]
+            expected = own.get("added", 5.0) if led else 0.0
+            assert parts.change[0, layer, head, row, column] == expected
+
+
+def test_the_query_is_asked_for_alone_after_a_thousand_steps(prompts):
+    """As in the objectives that it is made of."""
+    config = config_of("query after 1000")
+    for step, name in ((0, "all"), (999, "all"), (1000, "query"), (7000, "query")):
+        parts, expected = asked(prompts, config, step), asked(prompts, config_of(name), step)
+        assert parts.rows == expected.rows and torch.equal(parts.answers, expected.answers)
 
 
 @torch.no_grad()
