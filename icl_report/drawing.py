@@ -6,7 +6,7 @@ from sklearn.isotonic import isotonic_regression
 
 from icl_core.encodings import DASHES, ENCODINGS, VARIANTS
 
-WIDTH = 5.2  # inches: what a telephone shows whole, and can be read; so wide are the story's figures
+WIDTH = 5.2  # inches, of each of the story's figures: a telephone shows it whole, to be read
 NAME_HEIGHT = 0.17  # inches that a line's name takes
 THEME = {  # on top of Matplotlib's own defaults, whatever the reader's matplotlibrc says
     "font.family": ["DejaVu Sans"],  # comes with Matplotlib
