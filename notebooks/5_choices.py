@@ -197,24 +197,24 @@ setups = ["source", "gpt2", *(f"source+{choice}" for choice in choices)]
 variants = ["none", "CM", "SPE", "LPE", "SPE + CM", "LPE + CM", "TPE + CM"]
 asked_for = [Config(setup=own, variant=name) for own in setups for name in variants]
 full = claims.outcomes(records.recorded_runs(out, asked_for))
-full["copies"], full["takes off"] = claims.copies(full.planted), full.take_off.notna()
+full["learns"], full["copies"] = full.take_off.notna(), claims.copies(full.planted)
+full["does not learn"] = ~full.learns
 both = {"source", "gpt2"} <= {*full.setup}
 
 # %%
-asked = [
-    ("CM", "none", "yes"),
-    ("SPE", "takes off", "no"),
-    ("LPE", "takes off", "no"),
-    ("SPE + CM", "SPE", "yes"),
-    ("LPE + CM", "LPE", "yes"),
-    ("LPE + CM", "SPE + CM", "yes"),
-    ("SPE", "copies", ""),
-    ("LPE", "copies", ""),
-    ("SPE + CM", "takes off", "by luck"),
-    ("LPE + CM", "takes off", "yes"),
-    ("SPE + CM", "CM", "no"),
-    ("TPE + CM", "LPE + CM", "perhaps"),
-]
+said = {  # as he said or expected it -> what is counted
+    "CM is better than none": ("CM", "none"),
+    "SPE alone does not learn": ("SPE", "does not learn"),
+    "LPE alone does not learn": ("LPE", "does not learn"),
+    "SPE + CM is better than SPE": ("SPE + CM", "SPE"),
+    "LPE + CM is better than LPE": ("LPE + CM", "LPE"),
+    "LPE + CM is better than SPE + CM": ("LPE + CM", "SPE + CM"),
+    "SPE alone “overfits”: copies": ("SPE", "copies"),
+    "LPE alone “overfits”: copies": ("LPE", "copies"),
+    "SPE + CM learns, not always": ("SPE + CM", "learns"),
+    "SPE + CM is no better than CM": ("CM", "SPE + CM"),
+    "TPE + CM is better than LPE + CM": ("TPE + CM", "LPE + CM"),
+}
 
 
 # %%
@@ -228,51 +228,47 @@ def answer(setup, b, one, other, endpoint="at_n"):
     return result["wins"], result["n"], result["effect"]
 
 
-# %%
 def whose(setup):
     base, *choices = setup.split("+")
     return [{"source": "the author’s", "gpt2": "GPT-2"}[base], *choices]
 
 
 # %%
-lines = [f"{one} {other}" if other in full else f"{one} beats {other}" for one, other, _ in asked]
-colours = {"yes": 1, "no": 0, "by luck": 0.5, "perhaps": 0.75, "": np.nan}
-words = {"the author says": [word for *_, word in asked]}
-shares = {"the author says": [colours[word] for *_, word in asked]}
-for place in full[["setup", "b"]].drop_duplicates().itertuples(index=False):
-    name = ", ".join([*whose(place.setup), f"b = {place.b}"])
-    found = [answer(*place, one, other) for one, other, _ in asked]
-    factors = ["" if np.isnan(factor) else f"{factor:.2g}×\n" for *_, factor in found]
-    if any(n > 2 for _, n, _ in found):
-        told = zip(factors, found)
-        words[name] = [f"{x}{wins}/{n}" if n > 2 else "" for x, (wins, n, _) in told]
-        shares[name] = [wins / n if n > 2 else np.nan for wins, n, _ in found]
+cells = [
+    (claim, setup, *answer(setup, 1, *counted)[:2], counted[1] in full)
+    for claim, counted in said.items()
+    for setup in ("source", "gpt2")
+]
+cells = pd.DataFrame(cells, columns=["claim", "setup", "holds", "of", "runs"])
+cells["share"] = cells.holds / cells.of
+shares = cells.pivot(index="claim", columns="setup", values="share").loc[[*said]]
+apart = shares.index[shares.gpt2.sub(shares.source).abs() > 0.6]
+together = [claim for claim in said if claim not in apart]
+lines = {claim: place for place, claim in enumerate([*together, "", *apart])}
 
 
 # %%
 def draw_map(axes):
-    axes.imshow(pd.DataFrame(shares), cmap="BrBG", vmin=-0.7, vmax=1.7, aspect="auto")
-    for (line, column), word in np.ndenumerate(pd.DataFrame(words)):
-        axes.text(column, line, word, ha="center", va="center", fontsize=8.5, linespacing=1.1)
-    axes.set_xticks(range(len(words)), words, rotation=25, ha="left", rotation_mode="anchor")
-    axes.set_yticks(range(len(lines)), lines)
+    for own in cells.itertuples():
+        column, line = ("source", "gpt2").index(own.setup), lines[own.claim]
+        place, colour = (column + 0.02, line - 0.47), plt.cm.BuPu(0.03 + 0.3 * own.share)
+        axes.add_patch(plt.Rectangle(place, 0.96, 0.94, color=colour))
+        mark = "✓" if own.share > 0.6 else "✗" if own.share < 0.4 else "≈"
+        counted = f"{own.holds} of {own.of} {'runs' if own.runs else 'pairs'}"
+        axes.text(column + 0.1, line, mark, ha="center", va="center", fontsize=11)
+        axes.text(column + 0.2, line, counted, va="center", fontsize=9)
+    axes.set(xlim=(-0.02, 2), ylim=(len(lines) - 0.45, -0.55))
+    axes.set_xticks([0.5, 1.5], ["the author’s setup", "the GPT-2 setup"], fontsize=9)
+    axes.set_yticks([*lines.values()], [*lines], fontsize=9)
     axes.tick_params(length=0, labeltop=True, labelbottom=False)
-    axes.hlines(np.arange(0.5, len(lines) - 1), -0.5, len(words) - 0.5, color="white")
-    axes.vlines(np.arange(0.5, len(words) - 1), -0.5, len(lines) - 0.5, color="white")
-    axes.axvline(0.5, color="white", linewidth=8)
     axes.spines[:].set_visible(False)
 
 
 # %%
 if both:
-    figure, axes = plt.subplots(figsize=(3.5 + 0.95 * len(words), 0.45 * len(lines) + 1.2))
+    figure, axes = plt.subplots(figsize=(drawing.WIDTH, 0.36 * len(lines) + 0.5))
     draw_map(axes)
-    often = pd.DataFrame({own: shares[f"{own}, b = 1"] for own in ("the author’s", "GPT-2")}) > 0.5
-    for parts in np.flatnonzero(often.nunique(axis=1) == 2):
-        frame = {"width": len(words) - 1.05, "height": 1, "fill": False, "zorder": 3}
-        axes.add_patch(plt.Rectangle((0.55, parts - 0.5), **frame))
-        axes.text(len(words) - 0.4, parts, "here the\nsetups part", va="center", fontsize=9)
-    axes.set_xlim(-0.5, len(words) + 1)
+    axes.text(1, lines[""], "and here the setups part:", ha="center", va="center", weight="bold")
     text.figure("choices_map", figure)
 
 # %%
@@ -280,16 +276,16 @@ if both:
     copied = {own: answer(own, 1, "LPE", "copies") for own in ("source", "gpt2")}
     text.say(
         role="caption",
-        ru="Две постановки расходятся в строках, обведённых рамкой. Первый столбец — что говорит автор, остальные — что "
-        "вышло: в скольких запусках или парах запусков утверждение верно, а у сравнений ещё и отношение ошибок, первой ко "
-        "второй (средние геометрические; 0,5× — вдвое меньше). Цвет — доля верных: чем зеленее, тем она больше. Пары берутся по зерну, если у вариантов общие начальные веса и батчи, иначе все со всеми. "
-        "Пусто там, где их меньше трёх. "
-        "<!-- alt: Таблица: двенадцать утверждений, столбцы — слова автора и постановки; расходятся они в строке «LPE списывает» -->",
-        en="The two setups part in the framed rows. The first column is what the author says, the others what came out: "
-        "the runs or pairs of runs in which the statement is true, and for comparisons the ratio of errors, the first "
-        "one’s to the second’s (geometric means; 0.5× is half). The greener a cell, the larger the share. Pairs are taken by seed where variants share initial weights and batches, "
-        "otherwise each with each. A cell with fewer than three is empty. "
-        "<!-- alt: A table of twelve statements by the author’s words and the setups, which part in the row “LPE copies” -->",
+        ru="Почти всё, что автор сказал или ожидал (строки), верно в обеих постановках или неверно в обеих; внизу то, в чём они "
+        "расходятся. В клетке — сколько запусков это подтверждают, а где сравниваются два варианта — сколько пар запусков; чем "
+        "темнее, тем больше их доля. ✓ — больше 60 %, ✗ — меньше 40 %, ≈ — между ними; $b = 1$. Пары берутся по зерну, если у "
+        "вариантов общие начальные веса и батчи (3 пары), иначе каждый запуск с каждым (9). "
+        "<!-- alt: Таблица: одиннадцать утверждений автора, в двух столбцах доля подтверждений в двух постановках; расходятся они в том, обучается ли SPE без маски и списывает ли LPE -->",
+        en="Nearly everything that the author said or expected (rows) is true in both setups or in neither; at the bottom is what "
+        "they disagree about. A cell counts the runs that bear it out, or the pairs of runs where two variants are compared; the "
+        "darker, the larger their share. ✓ is above 60%, ✗ below 40%, ≈ between; $b = 1$. Pairs are taken by seed where variants "
+        "share initial weights and batches (3 pairs), otherwise each run with each (9). "
+        "<!-- alt: A table of eleven statements of the author’s, in two columns the share of runs that bear them out in the two setups, which part on whether SPE learns without a mask and whether LPE copies -->",
         holds=copied["source"][0] == copied["source"][1] and copied["gpt2"][0] == 0,
     )
 
@@ -302,9 +298,9 @@ def in_both(one, other):
 
 if both:
     better, pairs = in_both("LPE + CM", "LPE")
-    took, all_took = in_both("SPE + CM", "takes off")
+    took, all_took = in_both("SPE + CM", "learns")
     leaks, all_leaks = in_both("SPE", "copies")
-    sure, all_sure = in_both("LPE + CM", "takes off")
+    sure, all_sure = in_both("LPE + CM", "learns")
 
 # %%
 if both:
@@ -324,7 +320,7 @@ if both:
 
 # %%
 if both:
-    solved, all_solved, _ = answer("gpt2", 1, "SPE", "takes off")
+    solved, all_solved, _ = answer("gpt2", 1, "SPE", "learns")
     text.say(
         ru="**Две вещи зависят.** LPE без маски у автора списывает ({his} из {all_his}), в постановке GPT-2 нет ({ours} из "
         "{all_ours}). А SPE без маски в постановке GPT-2 не только списывает, но и отвечает на запрос полной длины ({solved} из "
@@ -335,7 +331,7 @@ if both:
         "has not happened once.",
         holds=copied["source"][0] == copied["source"][1] > 0 == copied["gpt2"][0]
         and solved > all_solved / 2
-        and not answer("source", 1, "SPE", "takes off")[0],
+        and not answer("source", 1, "SPE", "learns")[0],
         **dict(
             zip(
                 ("his", "all_his", "ours", "all_ours"), (*copied["source"][:2], *copied["gpt2"][:2])
@@ -350,15 +346,17 @@ if both:
     before = "setup == 'gpt2' and b == 1 and variant == 'SPE'"
     text.say(
         ru="Полная длина для SPE без маски — единственная, на которой она отвечает. Если вместо неё взять среднюю ошибку по "
-        "$k = 32 … 63$, с маской SPE и в постановке GPT-2 лучше во всех {n} парах, примерно в {factor} раз.",
+        "$k = 32 … 63$, с маской SPE и в постановке GPT-2 лучше во всех {n} парах, в среднем (геометрическом) "
+        "примерно в {factor} раз.",
         en="Full length is the only one at which SPE without the mask answers. By the mean error over $k = 32 … 63$ SPE "
-        "is better with the mask in the GPT-2 setup too, in all {n} pairs, by a factor of about {factor}.",
+        "is better with the mask in the GPT-2 setup too, in all {n} pairs, by a factor of about {factor} "
+        "(geometric mean).",
         holds=late[0] == late[1] and late[2] < 0.5 and full.query(before).before_n.min() > 0.9,
         **dict(n=late[1], factor=round(1 / late[2])),
     )
 
 # %%
-taken = full[(full.setup == "source") & (full.b == 1) & full["takes off"]]
+taken = full[(full.setup == "source") & (full.b == 1) & full["learns"]]
 lucky, learned = (taken[taken.variant == name].at_n for name in ("SPE + CM", "LPE + CM"))
 if both and len(lucky):
     text.say(
