@@ -149,8 +149,8 @@ def commit() -> str | None:
     """The project's own git commit, -dirty if the working tree differs; else ICL_COMMIT's value."""
     command = ["git", f"--git-dir={PROJECT / '.git'}", f"--work-tree={PROJECT}", "describe"]
     command += ["--always", "--dirty", "--abbrev=40"]
-    git = subprocess.run(command, capture_output=True, text=True) if shutil.which("git") else None
-    return (git and git.stdout.strip()) or os.environ.get("ICL_COMMIT")
+    git = subprocess.run(command, capture_output=True) if shutil.which("git") else None
+    return (git and git.stdout.decode().strip()) or os.environ.get("ICL_COMMIT")
 
 
 def versions() -> dict[str, str]:

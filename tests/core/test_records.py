@@ -1,6 +1,7 @@
 """A run's folder is complete or absent, is what it says it is, and is never written again."""
 
 import json
+import locale
 import math
 import os
 import pickle
@@ -508,11 +509,20 @@ def test_a_lock_is_held_by_one_and_told_to_the_others(tmp_path):
 STATES = ["no program", "no repository", "another's folder", "no commit", "a commit", "a change"]
 
 
+@pytest.fixture
+def ascii_locale():
+    """A locale in which nothing but ASCII is a text, unless one says what it is encoded in."""
+    before = locale.setlocale(locale.LC_CTYPE)
+    locale.setlocale(locale.LC_CTYPE, "C")
+    yield
+    locale.setlocale(locale.LC_CTYPE, before)
+
+
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("told", [None, "the image's"])
-def test_the_commit_is_named_if_there_is_one(tmp_path, monkeypatch, state, told):
+def test_the_commit_is_named_if_there_is_one(tmp_path, monkeypatch, ascii_locale, state, told):
     """Else ICL_COMMIT's value; no state of git may lose a run, nor pass for another's commit."""
-    project = tmp_path / "project"
+    project = tmp_path / "проект"
     project.mkdir()
     monkeypatch.setattr(records, "PROJECT", project)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
