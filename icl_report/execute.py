@@ -66,7 +66,8 @@ def execute(notebook: NotebookNode, target: Path, parameters: dict) -> None:
     from nbconvert.filters import strip_ansi
 
     target.parent.mkdir(parents=True, exist_ok=True)
-    os.environ["PYTHONPATH"] = str(PROJECT)  # the kernel uses this checkout and no other
+    paths = [str(PROJECT), os.environ.get("PYTHONPATH")]  # this checkout before any other
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     options = dict(kernel_name="python3", cwd=NOTEBOOKS, progress_bar=False, stderr_file=sys.stderr)
     with tempfile.TemporaryDirectory(prefix="icl-") as folder:  # a short path, as sockets want it
         sockets = Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/kernel"}})

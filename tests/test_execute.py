@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import jupytext
 import nbformat
@@ -13,6 +14,7 @@ import pytest
 
 from icl_core import records
 from icl_core.config import Config, ConfigError
+from icl_report import execute as module
 from icl_report.execute import NOTEBOOKS, parameters_of, refuse_unknown
 
 NOTEBOOK = "1_position_and_mask"
@@ -75,6 +77,25 @@ def test_the_notebook_refuses_what_its_cell_of_parameters_does_not_have():
     source = (NOTEBOOKS / f"{NOTEBOOK}.py").read_text(encoding="utf-8")
     (listed,) = re.findall(r"^refuse_unknown\([^,]*In\b[^,]*, \[(.*?)\]\)", source, re.M | re.S)
     assert {name.strip(' "') for name in listed.split(",")} == parameters().keys()
+
+
+@pytest.mark.parametrize("theirs", [None, "", f"/one{os.pathsep}/two"])
+def test_a_kernel_finds_this_checkout_first_and_what_else_its_reader_has(
+    tmp_path, monkeypatch, theirs
+):
+    monkeypatch.setenv("PYTHONPATH", "")  # as it is now, afterwards
+    if theirs is None:
+        monkeypatch.delenv("PYTHONPATH")
+    else:
+        monkeypatch.setenv("PYTHONPATH", theirs)
+    paths = []
+    papermill = SimpleNamespace(
+        execute_notebook=lambda *_, **__: paths.append(os.environ["PYTHONPATH"])
+    )
+    monkeypatch.setitem(sys.modules, "papermill", papermill)
+    module.execute(nbformat.v4.new_notebook(), tmp_path / "a.ipynb", {})
+    expected = [str(records.PROJECT), *(["/one", "/two"] if theirs else [])]
+    assert paths == [os.pathsep.join(expected)]
 
 
 def test_a_failed_run_s_log_ends_with_the_whole_reason(tmp_path):
