@@ -10,6 +10,7 @@ import pytest
 
 from icl_core.config import Config
 from icl_core.records import PROJECT
+from icl_report.execute import parameters_of
 from icl_report.text import RUSSIAN
 
 SOURCES = sorted((PROJECT / "notebooks").glob("*.py"))
@@ -125,6 +126,28 @@ class TestNotebook:
             assert "=" not in line.partition("=")[2], "papermill would not list it"
             default = Config.model_fields.get(node.target.id)
             assert default is None or node.value.value in (default.default, OF_THE_SETUP), line
+
+
+WITH_RUNS = [path for path in SOURCES if "b" in parameters_of(jupytext.read(path))]
+
+
+@pytest.mark.parametrize("changed", [{}, {"b": 2}, {"seed": 1}, {"setup": "gpt2"}, {"steps": 3}])
+@pytest.mark.parametrize("path", WITH_RUNS, ids=lambda path: path.stem)
+def test_a_parameter_changes_itself_alone(path, changed):
+    """Whatever else the notebook would train, at another b or in part, is not what was asked for."""
+    code = [cell for cell in cells(path) if cell.cell_type == "code"]
+    (first,) = [number for number, cell in enumerate(code) if "parameters" in tags(cell)]
+    (last,) = [number for number, cell in enumerate(code) if "\nconfigs = " in cell.source]
+    known = {"Config": Config, "refuse_unknown": lambda *_: None, "In": []}
+    for cell in code[first : last + 1]:
+        exec(cell.source, known)
+        known |= changed if cell is code[first] else {}
+    asked = {"b": 1, "seed": 42, "setup": "source"} | changed
+    configs = known["configs"]
+    assert configs == [Config(variant=config.variant, **asked) for config in configs]
+    assert len({config.variant for config in configs}) == len(configs) > 1
+    trained = re.findall(r"training\.run\((.*)", "\n".join(cell.source for cell in code))
+    assert all(re.fullmatch(r"(\w+), out\) for \1 in configs\].*", own) for own in trained), trained
 
 
 @pytest.mark.parametrize("path", EXECUTED, ids=lambda path: path.stem)
