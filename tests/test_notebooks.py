@@ -134,7 +134,7 @@ WITH_RUNS = [path for path in SOURCES if "b" in parameters_of(jupytext.read(path
 @pytest.mark.parametrize("changed", [{}, {"b": 2}, {"seed": 1}, {"setup": "gpt2"}, {"steps": 3}])
 @pytest.mark.parametrize("path", WITH_RUNS, ids=lambda path: path.stem)
 def test_a_parameter_changes_itself_alone(path, changed):
-    """Whatever else the notebook would train, at another b or in part, is not what was asked for."""
+    """What else it would train, at another b or at full size, is not what was asked for."""
     code = [cell for cell in cells(path) if cell.cell_type == "code"]
     (first,) = [number for number, cell in enumerate(code) if "parameters" in tags(cell)]
     (last,) = [number for number, cell in enumerate(code) if "\nconfigs = " in cell.source]
