@@ -2,6 +2,8 @@
 
 import ast
 import getpass
+import importlib
+import importlib.util
 import os
 import re
 import shutil
@@ -68,6 +70,32 @@ def test_every_import_is_a_declared_dependency():
 def test_the_instrument_knows_nothing_of_the_press():
     for path in (PROJECT / "icl_core").glob("*.py"):
         assert "icl_report" not in path.read_text(encoding="utf-8"), path.name
+
+
+OF_UNIX = ("fcntl", "grp", "pty", "pwd", "readline", "resource", "syslog", "termios", "tty")
+OF_UNIX_OS = ("fork", "getpgid", "getuid", "killpg", "sched_getaffinity", "uname")
+
+
+def test_runs_are_read_on_windows_too(monkeypatch):
+    """Each module imported without what Windows lacks, a run read; git leaves its bytes alone."""
+    paths = sorted((*PROJECT.glob("icl_core/*.py"), *PROJECT.glob("icl_report/*.py")))
+    for path in paths:  # what they import, as the system has it: that part is not ours
+        importlib.import_module(f"{path.parent.name}.{path.stem}")
+    for name in OF_UNIX:
+        monkeypatch.setitem(sys.modules, name, None)
+    for name in OF_UNIX_OS:
+        monkeypatch.delattr(os, name)
+    anew = {}
+    for path in paths:
+        name = f"windows_{path.parent.name}_{path.stem}"
+        spec = importlib.util.spec_from_file_location(name, path)
+        anew[path.stem] = module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, name, module)
+        spec.loader.exec_module(module)
+    run = anew["records"].read_run(min(PROJECT.glob("data/*/*/b*-seed*")))
+    assert len(run.table("errors.csv")) and anew["training"].recorded_model(run)
+    attributes = (PROJECT / ".gitattributes").read_text(encoding="utf-8").splitlines()
+    assert "data/** -text" in attributes, "else a checkout with CRLF breaks every sum"
 
 
 def test_make_help_lists_every_target():
