@@ -228,15 +228,18 @@ if setup == "source" and b == 1 and len(taken):
 
 # %%
 def draw_curves(axes):
-    named = set()
-    for run in [run for run in every_run if run.config.b == b]:
-        curve, variant = run.table("curves.csv"), run.config.variant
-        label = None if variant in named else variant
-        look = drawing.style(variant) | {"linewidth": 1.2, "alpha": 0.8}
-        axes.plot(curve.step, curve.target_error, label=label, **look)
-        named.add(variant)
+    """A line a run; the middle one has the variant's name, and one with the mask that is stuck."""
+    for variant, own in full[full.b == b].groupby("variant", sort=False):
+        middle = own.at_n.sort_values().index[len(own) // 2]
+        for run in own.itertuples():
+            curve, stuck = every_run[run.Index].table("curves.csv"), np.isnan(run.take_off)
+            label = variant if run.Index == middle else None
+            label = f"{variant}, stuck" if stuck and run.mask else label
+            look = drawing.style(variant) | {"linewidth": 1.2}
+            axes.plot(curve.step, curve.target_error, label=label, **look)
     axes.axhline(2 / 3, color="grey", linewidth=0.8, linestyle=":")
-    axes.text(0, 2 / 3, "take-off", color="grey", fontsize="small", va="bottom")
+    axes.text(0, 0.68, "take-off", color="0.4", fontsize=9)
+    axes.text(0, 0.06, "solid: with the mask\ndashed: without it", fontsize=9)
     axes.set(xlabel="step", ylabel="squared error / d", title=f"target error, b = {b}")
     drawing.name_lines(axes)
 
@@ -245,43 +248,43 @@ def draw_curves(axes):
 def draw_runs(axes, table):
     for own in table.itertuples():
         colour = drawing.style(own.variant)["color"]
-        face = colour if own.b == 1 else "white"
-        place = variants.index(own.variant) + (0 if own.b == 1 else 0.2)
-        axes.plot(place, own.at_n, "o", color=colour, markerfacecolor=face)
-    axes.set_xticks(range(len(variants)), [name.replace(" + ", "\n+ ") for name in variants])
-    axes.set(title="every run", xlim=(-0.5, len(variants) - 0.5))
-    for own in table[(table.variant == "TPE + CM") & (table.at_n > 2 / 3)].itertuples():
-        place = variants.index("TPE + CM") + (0 if own.b == 1 else 0.2)
-        away = dict(xytext=(-12, -22), textcoords="offset points", ha="right", fontsize="small")
-        axes.annotate("no take-off", (place, own.at_n), arrowprops={"arrowstyle": "->"}, **away)
+        face = "white" if np.isnan(own.take_off) else colour
+        row = variants.index(own.variant) + (own.b > 1) * 0.3 + 0.1 * (own.Index % 3 - 1)
+        marker = "D" if own.b > 1 else "o"
+        axes.plot(own.at_n, row, marker, ms=5, color=colour, markerfacecolor=face)
+    axes.set_yticks(range(len(variants)), variants)
+    axes.set(xlabel="target error after training, every run", ylim=(len(variants) - 0.4, -0.6))
 
 
 # %%
-figure, axes = plt.subplots(1, 2, figsize=(11, 4), sharey=True, width_ratios=[3, 2])
+figure, axes = plt.subplots(2, 1, figsize=(drawing.WIDTH, 5.2), height_ratios=[3, 2])
 axes[0].set_ylim(0, max(1.1, 1.05 * full.at_n.max()))
 draw_curves(axes[0])
 draw_runs(axes[1], full[full.b.isin(full[full.variant == "TPE + CM"].b)])
+axes[1].set_xlim(0, max(1.1, 1.05 * full.at_n.max()))
+if setup == "source" and len(taken):
+    place = dict(ha="right", va="center", fontsize=9)
+    axes[1].text(0.94 * taken.at_n.min(), 3, "as the mask alone", **place)
 text.figure("type_runs", figure)
 
 # %%
 if setup == "source" and b == 1:
     text.say(
         role="caption",
-        ru="С двумя векторами модель взлетает позже и приходит туда же, куда и с одной маской. Слева ошибка на запросе по "
-        "ходу обучения, линия — запуск; справа она же после обучения, точка — запуск. Запусков TPE + CM: {n}. "
+        ru="С двумя векторами модель взлетает позже и приходит туда же, куда и с одной маской. Сверху ошибка на запросе по "
+        "ходу обучения, линия — запуск; снизу она же после обучения, точка — запуск, пустая, если он не взлетел. "
         "<!-- alt: Кривые ошибки на запросе пяти вариантов и точки всех запусков: TPE + CM рядом с CM, LPE + CM ниже -->",
-        en="With two vectors the model takes off later and ends where it does with the mask alone. On the left the target "
-        "error during training, a line a run; on the right the same after training, a dot a run. Runs of TPE + CM: {n}. "
+        en="With two vectors the model takes off later and ends where it does with the mask alone. Above the target "
+        "error during training, a line a run; below the same after training, a dot a run, hollow if it has not taken off. "
         "<!-- alt: Curves of the target error of five variants and dots of all runs: TPE + CM beside CM, LPE + CM below -->",
         holds=taken.take_off.min() > of(full, "CM", 1).take_off.max(),
-        n=len(tpe),
     )
 else:
     text.say(
         role="caption",
-        ru="Слева ошибка на запросе по ходу обучения, линия — запуск; справа она же после обучения, точка — запуск. "
+        ru="Сверху ошибка на запросе по ходу обучения, линия — запуск; снизу она же после обучения, точка — запуск. "
         "<!-- alt: Кривые ошибки на запросе пяти вариантов и точки всех запусков -->",
-        en="On the left the target error during training, a line a run; on the right the same after training, a dot a run. "
+        en="Above the target error during training, a line a run; below the same after training, a dot a run. "
         "<!-- alt: Curves of the target error of five variants and dots of all runs -->",
     )
 
