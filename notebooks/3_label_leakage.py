@@ -154,7 +154,7 @@ def looks(n):
     return {
         "pair": (y, x),  # y_i → x_i
         "neighbour": (y[1:], x[:-1]),  # y_i → x_{i-1}
-        "others": tuple(zip(*others)),  # y_i → x of every other example
+        "others": tuple(zip(*others)) or ((), ()),  # y_i → x of every other example
         "copy": (x, y),  # x_i → y_i
         "points": ([query] * n, x),
         "answers": ([query] * n, y),

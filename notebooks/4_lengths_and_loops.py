@@ -195,7 +195,8 @@ own_loops = measure(runs, "loops.csv", measure_loops)
 
 # %%
 after = own_lengths[own_lengths.place == 2 * own_lengths.k]
-wide = after.pivot(index="variant", columns="k", values="error")[[n - 1, n, n + 1, 2 * n + 1]]
+ks = [k for k in (n - 1, n, n + 1, 2 * n + 1) if k]
+wide = after.pivot(index="variant", columns="k", values="error")[ks]
 wide.columns = [f"k = {k}" for k in wide]
 wide["twice the iterations"] = own_loops[own_loops.loops == 2 * b].set_index("variant").error
 text.table(wide.loc[masked + unmasked].reset_index(), digits=2)
