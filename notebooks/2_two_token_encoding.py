@@ -241,6 +241,7 @@ def draw_curves(axes):
     axes.text(0, 0.68, "take-off", color="0.4", fontsize=9)
     axes.text(0, 0.06, "solid: with the mask\ndashed: without it", fontsize=9)
     axes.set(xlabel="step", ylabel="squared error / d", title=f"target error, b = {b}")
+    axes.set_xlim(min(0, axes.get_xlim()[0]))  # where the words begin
     drawing.name_lines(axes)
 
 
