@@ -241,7 +241,6 @@ def draw_curves(axes):
     axes.text(0, 0.68, "take-off", color="0.4", fontsize=9)
     axes.text(0, 0.06, "solid: with the mask\ndashed: without it", fontsize=9)
     axes.set(xlabel="step", ylabel="squared error / d", title=f"target error, b = {b}")
-    axes.set_xlim(min(0, axes.get_xlim()[0]))  # where the words begin
     drawing.name_lines(axes)
 
 
@@ -261,6 +260,7 @@ def draw_runs(axes, table):
 figure, axes = plt.subplots(2, 1, figsize=(drawing.WIDTH, 5.2), height_ratios=[3, 2])
 axes[0].set_ylim(0, max(1.1, 1.05 * full.at_n.max()))
 draw_curves(axes[0])
+axes[0].set_xlim(min(0, axes[0].get_xlim()[0]))  # where its words begin
 draw_runs(axes[1], full[full.b.isin(full[full.variant == "TPE + CM"].b)])
 axes[1].set_xlim(0, max(1.1, 1.05 * full.at_n.max()))
 if setup == "source" and len(taken):
