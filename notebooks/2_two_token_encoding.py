@@ -468,7 +468,7 @@ if looped:
 # and its own point gets $1/i$ of the attention.
 
 # %%
-guess = float((1 / np.arange(1, config.n_examples + 1)).mean())
+guess = float((1 / np.arange(1, Config().n_examples + 1)).mean())
 
 
 def on_own_point(runs, variant, b):

@@ -208,6 +208,7 @@ text.table(wide.loc[masked + unmasked].reset_index(), digits=2)
 # ## What all runs show
 
 # %%
+n = Config().n_examples  # of both setups from here on
 his_runs = [
     run
     for run in records.recorded_runs(out, [Config(variant=name) for name in masked + unmasked])
