@@ -57,7 +57,7 @@ def model_of(run: Run, prompt: sampler.Prompts) -> dict:
     return {
         "name": config.variant + (f", b = {config.b}" if config.b > 1 else ""),
         "causal": config.mask == "CM",
-        **{name: getattr(config, name) for name in ("b", "n_layers", "n_heads")},
+        **{name: getattr(config, name) for name in ("b", "seed", "n_layers", "n_heads")},
         "start": telling(attention_maps(model, prompt.tokens)[-1, :, 0]),
         "tensors": {n: packed(own) for n, own in tensors.items() if not n.startswith("encoding")},
     }
@@ -85,7 +85,7 @@ def still(runs: Sequence[Run], prompt: sampler.Prompts) -> plt.Figure:
         _strokes(above, (i - 0.5, i + 0.5), (truth, truth), "0.2", 1.5, "truth")
         _strokes(above, (i, i), (answers - 0.05, answers + 0.05), OTHER, 3, "model's answer")
         above.axvspan(i[-1] - 1, i[-1] + 1, color="0.9", zorder=0)
-        above.set(title=run.config.variant, xlabel="example", ylabel="$y$")
+        above.set(title="{0}, seed {2}".format(*run.key), xlabel="example", ylabel="$y$")
         layer, head = telling(maps)
         below.imshow(_coloured(maps[layer, head].numpy()), interpolation="none")
         below.set(xticks=[], yticks=[], xlabel="token looked at")

@@ -179,7 +179,8 @@ def test_the_telling_head_is_the_one_that_pairs_or_copies():
 
 def test_the_still_picture_has_a_column_a_model(runs, prompt):
     figure = model_figure.still(runs, prompt)
-    assert [ax.get_title(loc="left") or ax.get_title() for ax in figure.axes[:4]] == list(VARIANTS)
+    titles = [ax.get_title(loc="left") or ax.get_title() for ax in figure.axes[:4]]
+    assert titles == [f"{variant}, seed 42" for variant in VARIANTS]
     for run, above, below in zip(runs, figure.axes, figure.axes[4:]):
         model = training.recorded_model(run)
         answers = model(prompt.tokens)[-1, 0].detach().numpy()
@@ -257,6 +258,7 @@ def test_the_page_answers_as_the_recorded_model(visit, runs, prompt, index):
         return expected
 
     page.get_by_role("combobox", name="Model").select_option(VARIANTS[index])
+    page.get_by_role("checkbox", name="Replace the answer").uncheck()
     query = expect(tokens)[-1]
     error = (query - float(prompt.answers[0, -1])) ** 2 / config.d
     shown = re.search(
@@ -284,6 +286,11 @@ def test_the_page_answers_as_the_recorded_model(visit, runs, prompt, index):
 def test_the_map_is_the_chosen_heads(visit, runs, prompt):
     page = visit("en")
     maps = attention_maps(training.recorded_model(runs[0]), prompt.tokens)[-1, :, 0].numpy()
+    first = np.array(page.locator("canvas").evaluate(ALPHA)).reshape(16, 16)  # eight examples
+    page.get_by_role("checkbox", name="First 8").uncheck()
+    whole = np.array(page.locator("canvas").evaluate(ALPHA)).reshape(127, 127)
+    np.testing.assert_array_equal(first, whole[:16, :16])
+    page.get_by_role("checkbox", name="Replace the answer").uncheck()
     for layer, head in ((0, 0), (0, 2), (1, 3)):
         page.get_by_role("combobox", name="Layer").select_option(str(layer + 1))
         page.get_by_role("combobox", name="Head").select_option(str(head + 1))
@@ -309,6 +316,7 @@ def test_the_telling_head_is_shown_first(visit, emitted):
 def test_a_new_function_is_drawn_and_answered(visit):
     page = visit("ru")
     before = answers(page)
+    page.get_by_role("checkbox", name="Подменить").uncheck()
     page.get_by_role("button", name="Новая функция").click()
     assert (answers(page) != before).sum() > 60
     page.get_by_role("combobox", name="Модель").select_option("SPE")
@@ -329,8 +337,9 @@ def test_a_keyboard_reaches_and_moves_every_control(visit):
     page.keyboard.press("Enter")
     assert said(page) != before
     page.keyboard.press("Tab")
+    assert "В примере 32 " in said(page)  # an answer is replaced from the start
     page.keyboard.press("Space")
-    assert "В примере 32 " in said(page)
+    assert "В примере" not in said(page)
     page.keyboard.press("Tab")
     page.keyboard.press("ArrowUp")
     assert "В примере 33 " in said(page)

@@ -1,6 +1,5 @@
-// Models that run in the page: the reader draws a prompt, meddles with it, and sees at once what the
-// chosen model answers and where it looks. They take the place of the still picture of each
-// <figure class="model">, whose data-model is the JSON that model_figure.py describes.
+// Models that run in the page: the reader meddles with a prompt and sees what the chosen model answers
+// and where it looks. They replace the picture of a figure.model; data-model: see model_figure.py.
 {
   const language = document.documentElement.lang;
   const number = (value, digits = 2) => (Number.isFinite(value) ? value.toLocaleString(language, {
@@ -9,30 +8,32 @@
   const bold = (value) => `<b>${number(value)}</b>`;
   const [X, Y] = ["x<sub>i</sub>", "y<sub>i</sub>"];
   const [pairing, copying] = [`${Y}&nbsp;→&nbsp;${X}`, `${X}&nbsp;→&nbsp;${Y}`];
-  const words = { pairing, copying, ...{
+  const words = {
     ru: {
-      model: "Модель", k: "Примеров, k", draw: "Новая функция", layer: "Слой", head: "Голова", query: "запрос",
-      plant: "Подменить ответ примера", value: "на", hide: `В слое 1 скрыть от ${Y} его точку ${X}`,
+      model: "Модель", seed: "зерно", k: "Примеров, k", draw: "Новая функция", plant: "Подменить ответ примера", value: "на",
+      hide: `В слое 1 скрыть от ${Y} его точку ${X}`, layer: "Слой", head: "Голова", near: "Первые 8 примеров", query: "запрос",
       answer: "правда", prediction: "ответ модели", planted: "подмена", other: "остальное", hidden: "не видно",
-      plot: "Правда и ответы модели по примерам", map: "Карта внимания: строка смотрит на столбцы",
+      pairing: `ответ на свою точку, ${pairing}`, copying: `точка на свой ответ, ${copying}`, axes: "кто ↓ на кого →",
+      plot: "Правда и ответы модели по примерам", map: "Карта внимания", diverged: "Обучение этой модели разошлось.",
       asked: (k, p, y, d) => `При k = ${k} модель отвечает на запрос ${bold(p)}, правда — ${bold(y)}.
         Квадрат ошибки / d: <b>${squared(p - y, d)}</b>; ответ «0» дал бы ${squared(y, d)}.`,
       tried: (i, y, v, p) => ` В примере ${i} вместо ${number(y)} стоит ${v}; модель отвечает там ${bold(p)}`,
-      copies: ": списала.", resists: ": не списала.", diverged: "Обучение этой модели разошлось.",
+      copies: ": списала.", resists: ": не списала.", links: "Эта голова соединяет пары. ", takes: "Эта голова списывает. ",
       gives: (own, copy) => `Внимание в паре, в среднем: ${pairing} ${bold(own)}, ${copying} ${bold(copy)}.`,
     },
     en: {
-      model: "Model", k: "Examples, k", draw: "New function", layer: "Layer", head: "Head", query: "query",
-      plant: "Replace the answer of example", value: "by", hide: `In layer 1 hide from ${Y} its point ${X}`,
+      model: "Model", seed: "seed", k: "Examples, k", draw: "New function", plant: "Replace the answer of example", value: "by",
+      hide: `In layer 1 hide from ${Y} its point ${X}`, layer: "Layer", head: "Head", near: "First 8 examples", query: "query",
       answer: "truth", prediction: "model's answer", planted: "replacement", other: "other", hidden: "not seen",
-      plot: "Truth and the model's answers by example", map: "Attention map: a row looks at the columns",
+      pairing: `an answer at its point, ${pairing}`, copying: `a point at its answer, ${copying}`, axes: "who ↓ at whom →",
+      plot: "Truth and the model's answers by example", map: "Attention map", diverged: "This model diverged in training.",
       asked: (k, p, y, d) => `With k = ${k} the model answers the query with ${bold(p)}; the truth
         is ${bold(y)}. Squared error / d: <b>${squared(p - y, d)}</b>; the answer 0 would have ${squared(y, d)}.`,
       tried: (i, y, v, p) => ` In example ${i} the answer ${number(y)} is now ${v}; there the model answers ${bold(p)}`,
-      copies: ": it copied.", resists: ": it did not copy.", diverged: "This model diverged in training.",
+      copies: ": it copied.", resists: ": it did not copy.", links: "This head links the pairs. ", takes: "This head copies. ",
       gives: (own, copy) => `Mean attention in a pair: ${pairing} ${bold(own)}, ${copying} ${bold(copy)}.`,
     },
-  }[language] };
+  }[language];
 
   // The model. A matrix is a flat Float32Array, a row a token; n is the number of tokens.
   const unpack = (digits, all) => Object.fromEntries(Object.entries(all).map(([name, own]) => {
@@ -53,7 +54,6 @@
     }
     return out;
   };
-
   const norm = (net, name, x) => {
     const [weight, bias, out] = [net[`${name}.weight`], net[`${name}.bias`], new Float32Array(x.length)];
     for (let t = 0, wide = weight.length; t < x.length; t += wide) {
@@ -64,7 +64,6 @@
     }
     return out;
   };
-
   // x Φ(x); erf by Abramowitz & Stegun 7.1.26, whose error is at most 1.5e-7.
   const gelu = (x) => {
     const [z, t] = [Math.abs(x) * Math.SQRT1_2, 1 / (1 + 0.3275911 * Math.abs(x) * Math.SQRT1_2)];
@@ -72,7 +71,6 @@
     const tail = t * sum * Math.exp(-z * z);
     return (x * (x < 0 ? tail : 2 - tail)) / 2;
   };
-
   // softmax(q kᵀ / √(D / H)) v; the softmax itself, (n, n) for each head, goes into maps.
   const attention = (net, name, x, n, heads, sees, maps) => {
     const [qkv, mixed, own] = [linear(net, `${name}.qkv`, x, n), new Float32Array(x.length), x.length / n / heads];
@@ -116,13 +114,11 @@
     return [linear(net, "read_out", z, n), maps];
   };
 
-  // What is seen of it.
   const normal = () => Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random());
   const isPair = (row, column) => row % 2 === 1 && column === row - 1; // y_i → x_i
   const label = (name, control) => `<label><span>${name}</span> ${control}</label>`;
   const range = (name, rest) => label(words[name], `<input type="range" name="${name}" ${rest}><output></output>`);
-  const select = (name, options) => label(words[name], `<select name="${name}">${options.map(
-    (option) => `<option>${option}</option>`).join("")}</select>`);
+  const select = (name, all) => label(words[name], `<select name="${name}"><option>${all.join("<option>")}</select>`);
   const legend = (...names) => `<p class="legend">${names.map(
     (name) => `<span><i class="${name}"></i> ${words[name]}</span> `).join("")}</p>`;
 
@@ -148,39 +144,45 @@
   document.querySelectorAll("figure.model").forEach((figure) => {
     const { digits, models, prompt } = JSON.parse(figure.dataset.model);
     const [most, upTo] = [prompt.y.length - 1, (length) => Array.from({ length }, (_, i) => i + 1)];
-    const box = Object.assign(document.createElement("div"), { className: "explorer", innerHTML: `
-      <div class="controls">${select("model", models.map(({ name }) => name))}
+    const box = Object.assign(document.createElement("div"), { className: "explorer", innerHTML: `<div class="controls">
+      ${select("model", models.map((own) => own.name + (own.seed === models[0].seed ? "" : `, ${words.seed} ${own.seed}`)))}
       ${range("k", `min="1" max="${most}" value="${most}"`)}<button type="button" name="draw">${words.draw}</button>
-      <fieldset><label><input type="checkbox" name="plant"> <span>${words.plant}</span></label>
+      <fieldset><label><input type="checkbox" name="plant" checked> <span>${words.plant}</span></label>
       <input type="number" name="which" min="1" value="${Math.ceil(most / 2)}" aria-label="${words.plant}">
       ${range("value", 'min="-10" max="10" value="8"')}</fieldset>
       <label><input type="checkbox" name="hide"> <span>${words.hide}</span></label></div>
       <div class="answers">${legend("answer", "prediction", "planted")}
       <svg role="img" aria-label="${words.plot}"></svg><p aria-live="polite"></p></div>
       <div class="looks"><div class="controls">${select("layer", upTo(models[0].n_layers))}
-      ${select("head", upTo(models[0].n_heads))}</div><canvas role="img" aria-label="${words.map}"></canvas>
+      ${select("head", upTo(models[0].n_heads))}<label><input type="checkbox" name="near" checked> ${words.near}</label>
+      </div><p class="axes">${words.axes}</p><div class="map"><svg aria-hidden="true"></svg>
+      <canvas role="img" aria-label="${words.map}"></canvas></div>
       ${legend("pairing", "copying", "other", "hidden")}<p aria-live="polite"></p></div>` });
-    const [graph, said, canvas, gives] = box.querySelectorAll("svg, [aria-live], canvas");
-    const { model, k, draw, plant, which, value, hide, layer, head } = Object.fromEntries(
+    const [graph, said, axes, canvas, gives] = box.querySelectorAll("svg, [aria-live], canvas");
+    const { model, k, draw, plant, which, value, hide, layer, head, near } = Object.fromEntries(
       [...box.querySelectorAll("[name]")].map((control) => [control.name, control]));
     let [{ x, y }, all, maps] = [prompt];
     const sees = (l, row, column) => !(models[model.selectedIndex].causal && column > row)
       && !(hide.checked && l === 0 && isPair(row, column));
     const look = () => {
       const [n, style, given] = [2 * k.value + 1, getComputedStyle(canvas), { pairing: 0, copying: 0 }];
-      const colours = Object.fromEntries(["pairing", "copying", "other", "hidden"].map(
-        (name) => [name, style.getPropertyValue(`--${name}`).split(" ")]));
-      const image = new ImageData(n, n);
+      const colour = (name) => style.getPropertyValue(`--${name}`).split(" ");
+      const size = canvas.width = canvas.height = near.checked ? Math.min(16, n) : n;
+      const image = new ImageData(size, size);
       maps[layer.selectedIndex][head.selectedIndex].forEach((weight, at) => {
         const [row, column] = [Math.floor(at / n), at % n];
         const kind = isPair(row, column) ? "pairing" : isPair(column, row) ? "copying" : "other";
-        const shown = sees(layer.selectedIndex, row, column);
-        image.data.set([...colours[shown ? kind : "hidden"], shown ? 255 * Math.sqrt(weight) : 255], 4 * at);
         given[kind] += weight / k.value;
+        if (row >= size || column >= size) return;
+        const seen = sees(layer.selectedIndex, row, column);
+        image.data.set([...colour(seen ? kind : "hidden"), seen ? 255 * Math.sqrt(weight) : 255], 4 * (row * size + column));
       });
-      canvas.width = canvas.height = n;
       canvas.getContext("2d").putImageData(image, 0, 0);
-      gives.innerHTML = words.gives(given.pairing, given.copying);
+      axes.innerHTML = upTo(size).filter((t) => near.checked || t % 20 === 1).map((t) => [`${(100 * (t - 0.5)) / size}%`,
+        `${t % 2 ? "x" : "y"}<tspan dy="3" font-size="75%">${Math.ceil(t / 2)}</tspan>`]).map(([at, token]) => `<text
+        class="column" x="${at}" y="-7">${token}</text><text class="row" x="-6" y="${at}" dy=".3em">${token}</text>`).join("");
+      gives.innerHTML = (given.pairing > 0.3 ? words.links : given.copying > 0.3 ? words.takes : "")
+        + words.gives(given.pairing, given.copying);
     };
     const answer = () => {
       const [own, last, d] = [models[model.selectedIndex], Number(k.value), x[0].length];
@@ -203,18 +205,16 @@
       if (target === k) which.value = Math.min(which.value, k.value);
       if (target === which || target === value) plant.checked = true;
       if (target === model) [layer.selectedIndex, head.selectedIndex] = models[model.selectedIndex].start;
-      (target === layer || target === head ? look : answer)();
+      ([layer, head, near].includes(target) ? look : answer)();
     };
     box.addEventListener("input", change);
     draw.addEventListener("click", () => {
-      const w = prompt.x[0].map(normal);
-      x = prompt.x.map((own) => own.map(normal));
-      y = x.map((own) => own.reduce((sum, coordinate, i) => sum + coordinate * w[i], 0));
+      const [w, ...drawn] = [x[0], ...x].map((own) => own.map(normal));
+      [x, y] = [drawn, drawn.map((own) => own.reduce((sum, coordinate, i) => sum + coordinate * w[i], 0))];
       answer();
     });
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", look);
     figure.querySelector(".picture").after(box);
-    figure.classList.add("playing");
     setTimeout(change, 0, { target: model }); // the page is painted first
   });
 }

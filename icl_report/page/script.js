@@ -1,5 +1,6 @@
 // The page is complete without this: it shows where the reader is, keeps the place when the language
-// is switched, remembers whether code is shown, and lets Tab pass over boxes that need no scrolling.
+// is switched, remembers whether code is shown, lets Tab pass over boxes that need no scrolling, and
+// tells a table's cells their column, which stands beside them where a row is a card.
 const nav = document.getElementById("contents");
 const other = document.querySelector(".switch");
 const otherPage = other.getAttribute("href");
@@ -74,6 +75,10 @@ code.addEventListener("change", () => {
   } catch {} // a browser may forbid it; then the switch is not remembered
 });
 
+for (const table of document.querySelectorAll(".report table")) { // cards on a telephone
+  const heads = [...table.querySelectorAll("th")].map((head) => head.textContent);
+  table.querySelectorAll("td").forEach((cell, i) => (cell.dataset.label = heads[i % heads.length]));
+}
 nav.classList.add("folded");
 try {
   code.checked = sessionStorage.getItem("code") === "true";
