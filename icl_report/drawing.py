@@ -36,13 +36,13 @@ def name_lines(axes: plt.Axes) -> None:
 
     To be called once the scales are set. A line without a finite value stays without a name.
     """
-    axes.get_ylim()  # settles the limits, which the places depend on
+    view = sorted(axes.get_ylim())  # settles the limits, which the places depend on
     to_axes = axes.transData + axes.transAxes.inverted()
-    ends = {}  # line -> the last of its finite points
+    ends = {}  # line -> the last of its finite points, at the edge if it is out of sight
     for line in axes.lines:
         points = np.ma.compress_rows(np.ma.masked_invalid(line.get_xydata()))
         if len(points) and not line.get_label().startswith("_"):
-            ends[line] = points[-1]
+            ends[line] = points[-1][0], np.clip(points[-1][1], *view)
     if not ends:
         return
     lines = sorted(ends, key=lambda line: ends[line][1])

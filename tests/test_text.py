@@ -182,6 +182,19 @@ def test_lines_are_named_at_their_ends_and_no_names_overlap():
     plt.close(figure)
 
 
+def test_a_line_that_ends_out_of_sight_is_named_at_the_edge():
+    figure, axes = plt.subplots(figsize=(6, 4))
+    for name, end in (("above", 3.0), ("below", -1.0), ("seen", 0.5)):
+        axes.plot([0, 1], [0.5, end], label=name)
+    axes.set_ylim(0, 1)
+    drawing.name_lines(axes)
+    figure.canvas.draw()
+    heights = {name.get_text(): Text.get_window_extent(name).y0 for name in axes.texts}
+    edges = axes.get_window_extent()
+    assert edges.y0 - 20 < heights["below"] < heights["seen"] < heights["above"] < edges.y1
+    plt.close(figure)
+
+
 def test_every_variant_has_its_own_look():
     """Colour and dash together tell variants apart; the mask alone decides the dash."""
     looks = {variant: tuple(drawing.style(variant).values()) for variant in VARIANTS}
