@@ -5,7 +5,10 @@ GRID ?=
 PROFILE ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-SNAKEMAKE = .venv/bin/python -m snakemake --configfile grids/$(or $(GRID),full).yaml \
+# Not everybody may write into a home, nor is every home's IPython and Matplotlib set as others are.
+HERE = PYTHONUTF8=1 XDG_CACHE_HOME="$(CURDIR)/build/cache" \
+	IPYTHONDIR="$(CURDIR)/build/cache/ipython" MPLCONFIGDIR="$(CURDIR)/build/cache/matplotlib"
+SNAKEMAKE = $(HERE) .venv/bin/python -m snakemake --configfile grids/$(or $(GRID),full).yaml \
 	$(if $(PROFILE),--profile $(PROFILE),--cores $(CORES))
 
 # As the Snakefile has it: without it an eighth of a step goes into page faults.
@@ -62,7 +65,7 @@ test-slurm: ## a grid on a real SLURM on this machine, killed and resumed (root,
 test-slurm: .venv/ready
 	@.venv/bin/pytest -m slurm -rs -s tests/test_slurm.py
 
-bench:   ## measures training against the machine's matrix product
+bench:   ## measures training against plain torch, GPT2Model and the machine's matrix product
 bench: .venv/ready
 	@$(KEEP_MEMORY) .venv/bin/python benchmarks/throughput.py
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 if "notebooks" not in config:
     configfile: "grids/full.yaml"
-OUT = Path(config["out"])
+OUT = Path(config["out"]).expanduser()
 AXES = ("setups", "b", "seeds")
 RUN = "build/runs/{notebook}/{setup}-b{b}-seed{seed}"
 RUNS = {  # notebook -> its runs in the grid's order
@@ -30,7 +30,7 @@ def command(module, *words):
 
 def execute(target, notebook, **run):
     """The command that executes a notebook for a run."""
-    run |= {"out": OUT} | {key: config[key] for key in ["device"] if key in config}
+    run |= {key: config[key] for key in ("out", "device") if key in config}
     return command("execute", notebook, target, *(f"--{key}={run[key]}" for key in run))
 
 

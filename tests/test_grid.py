@@ -1,6 +1,10 @@
 """The grids, their DAG, and the way from parameters to pages."""
 
+import os
 import re
+import shlex
+import shutil
+import sys
 from itertools import product
 from pathlib import Path
 
@@ -8,7 +12,7 @@ import jupytext
 import nbformat
 import pytest
 import yaml
-from conftest import snakemake
+from conftest import STRANGE, shell, snakemake
 
 from icl_core import records
 from icl_core.config import Config
@@ -66,13 +70,18 @@ def test_every_run_is_planned_whatever_the_times(tmp_path, options):
     assert left.exists()  # a dry run deletes nothing
 
 
-def test_a_value_of_the_grid_reaches_each_notebook(tmp_path):
-    shown = snakemake(
-        "report", "smoke", tmp_path, "--dry-run", "--printshellcmds", values=["device=cuda"]
-    ).stdout
+def test_a_value_of_the_grid_reaches_each_notebook(tmp_path, monkeypatch):
+    """As it was written; in the folder's own name ~ is the home."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    dry = ["--dry-run", "--printshellcmds"]
+    shown = snakemake("report", "smoke", "~/out", *dry, values=["device=cuda"]).stdout
     commands = re.findall(r"icl_report\.execute .*", shown)
     assert len(commands) == len(runs_of("smoke")) + len(GRIDS["smoke"]["notebooks"])
-    assert all("--device=cuda" in own and f"--out={tmp_path}" in own for own in commands)
+    for words in map(shlex.split, commands):
+        assert {"--device=cuda", "--out=~/out"} < {*words}
+        assert words[2].startswith(f"{tmp_path}/out/build/")
+    for module, folder in (("stored", "figures"), ("pages", "report")):
+        assert re.search(rf"icl_report\.{module} .*{re.escape(str(tmp_path))}/out/{folder}", shown)
 
 
 def test_the_report_s_notebooks_are_as_they_stand():
@@ -90,6 +99,10 @@ def test_smoke_grid_is_recorded(smoke):
         for variant in ("none", "CM", "SPE", "LPE", "SPE + CM", "LPE + CM"):
             config = Config(setup=setup, variant=variant, b=b, seed=seed)
             assert records.find_run(str(smoke), config).config == config
+    asked = {f"{setup}/{b}-{seed}" for _, setup, b, seed in runs_of("smoke")}
+    folders = [path.relative_to(smoke / "data") for path in smoke.glob("data/*/*/b*")]
+    there = {f"{own.parts[0]}/{own.name[1:].replace('-seed', '-')}" for own in folders}
+    assert there == asked, "nothing is trained but what the grid has"
 
 
 def outputs_of(path):
@@ -141,3 +154,44 @@ def test_report_again_changes_no_byte(smoke):
     done = snakemake("recorded", "smoke", smoke)
     assert not done.returncode, done.stdout
     assert {name for name, bytes_ in before.items() if products().get(name) != bytes_} == set()
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A copy of the project, in which make finds this environment to be its own."""
+    copy = tmp_path / "a checkout"
+    for name in ("icl_core", "icl_report", "notebooks", "profiles"):
+        shutil.copytree(PROJECT / name, copy / name)
+    for name in ("Makefile", "Snakefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(PROJECT / name, copy)
+    (copy / "grids").mkdir()
+    (copy / ".venv").mkdir()
+    for path in Path(sys.prefix).iterdir():
+        (copy / ".venv" / path.name).symlink_to(path)
+    (copy / ".venv" / "ready").unlink(missing_ok=True)
+    (copy / ".venv" / "ready").write_text(f"{copy}\n", encoding="utf-8")
+    return copy
+
+
+@pytest.mark.long
+def test_the_reason_of_a_failed_run_is_whole_and_last_wherever_one_looks(checkout):
+    """Without UTF-8 or a home, two runs at once, and what a killed grid left still writes."""
+    runs = "{5_choices: {setups: [smoke], b: [101, 102], seeds: [4294967296]}}"
+    (checkout / "grids/own.yaml").write_text(f"out: опыты\nnotebooks: {runs}\n", encoding="utf-8")
+    folder = checkout / "опыты/build/runs/5_choices"
+    folder.mkdir(parents=True)
+    logs = {b: folder / f"smoke-b{b}-seed4294967296.log" for b in (101, 102)}
+    with open(logs[101], "w", encoding="utf-8") as left:
+        left.write("of the killed grid\n" * 9000)
+        left.flush()
+        command = ["make", "grid", "GRID=own", "CORES=2"]
+        said = shell(command, folder=checkout, env=os.environ | STRANGE).stdout
+        left.write("of the killed grid\n")
+    for b, log in logs.items():
+        text = log.read_bytes().decode("utf-8")
+        first, *reason = text.splitlines()[-3:]
+        assert first.endswith("ConfigError: 2 bad parameters, nothing was trained:"), said
+        assert [own.split(" = ")[0] for own in reason] == ["  b", "  seed"]
+        assert f"b = {b}: must be an integer ≥ 1 and ≤ 100" in reason[0]
+        assert "\0" not in text and "killed" not in text
+        assert text.strip() in said
