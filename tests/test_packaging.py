@@ -77,10 +77,10 @@ def in_the_locale_s_encoding(source):
     lines = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call):
-            name = ast.unparse(node.func).rpartition(".")[2]
+            whole, name = ast.unparse(node.func), getattr(node.func, "attr", "")
             said = {word.arg: ast.unparse(word.value) for word in node.keywords}
             mode = [*map(ast.unparse, node.args[1:2]), *filter(None, [said.get("mode")])]
-            opens = name in ("open", "fdopen", "NamedTemporaryFile") and "b" not in "".join(mode)
+            opens = whole == "open" and "b" not in "".join(mode)
             piped = {"text", "universal_newlines"} & said.keys()
             if (opens or piped or name in ("read_text", "write_text")) and "encoding" not in said:
                 lines.append(node.lineno)
