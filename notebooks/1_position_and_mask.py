@@ -347,16 +347,11 @@ def draw_agreement(ax):
     last_digit = 2.0**-23
     ax.axvspan(last_digit / 4, last_digit, color="0.9")
     ax.axvline(1e-3, color="grey", lw=0.8, ls=":")
-    for own in agreements.to_dict("records"):
-        place = grouped.index(own["variant"]) + 0.08 * sorted(set(agreements.seed)).index(
-            own["seed"]
-        )
-        marker, later = ("o", -0.3) if own["b"] == 1 else ("D", 0.12)
-        colour, apart = (
-            drawing.style(own["variant"])["color"],
-            max(own["16 losses"], last_digit / 2),
-        )
-        ax.plot(apart, place + later, marker, color=colour, ms=5)
+    for own in agreements.assign(seed=agreements.seed.rank(method="dense")).to_dict("records"):
+        marker, later = ("o", -0.38) if own["b"] == 1 else ("D", 0.04)
+        row = grouped.index(own["variant"]) + 0.08 * own["seed"] + later
+        apart = max(own["16 losses"], last_digit / 2)
+        ax.plot(apart, row, marker, color=drawing.style(own["variant"])["color"], ms=5)
     ax.text(last_digit / 3.5, 5.8, "the band: equal in float32", fontsize=9, color="0.4")
     ax.text(1.2e-3, 5.8, "one part in a thousand", fontsize=9, color="0.4", ha="center")
     ax.set_yticks(range(6), grouped)
@@ -577,6 +572,7 @@ if repeated:
     zero = {"training_loss": 1, "target_error": float(answers.square().mean()) / config.d}
 
 
+# %%
 def draw_losses(ax, variant, column):
     """Mean and standard deviation as he has them, or else a line a run, the middle one named."""
     own, look = of_all[of_all.variant == variant], drawing.style(variant)
@@ -586,15 +582,12 @@ def draw_losses(ax, variant, column):
         ax.fill_between(runs.index, mean - std, mean + std, color=look["color"], alpha=0.15, lw=0)
         ax.plot(mean, label=variant, **look)
     else:
-        order = runs.iloc[-1].sort_values().index
-        for key in order:
-            label = variant if key == order[len(order) // 2] else None
-            label = (
-                f"{variant}, stuck"
-                if variant in masked.index and runs[key].iloc[-1] > 2 / 3
-                else label
-            )
-            ax.plot(runs[key], label=label, **look | {"linewidth": 1.2})
+        end = runs.iloc[-1].sort_values()
+        names = {end.index[len(end) // 2]: variant}
+        if variant in masked.index:
+            names |= dict.fromkeys(end.index[end > 2 / 3], f"{variant}, stuck")
+        for key in end.index:
+            ax.plot(runs[key], label=names.get(key), **look | {"linewidth": 1.2})
 
 
 # %%
@@ -610,14 +603,11 @@ if repeated:
         colour = drawing.style(key if pooled else key[0])["color"]
         axes[0].plot(own, "o", ms=3.5, mew=0.7, mfc="none", color=colour)
     axes[1].set_xlabel("step")
-    axes[1].text(
-        7500, zero["target_error"] + 0.12, "dotted: always answers 0", ha="right", fontsize=9
-    )
+    axes[1].text(7500, 1.04, "dotted: always answers 0", ha="right", fontsize=9)
     arrow = {"arrowprops": {"arrowstyle": "->"}, "fontsize": 9}
-    axes[0].annotate(
-        "SPE and LPE copy:\nhardly any error here …", (450, 0.06), (1000, 0.13), **arrow
-    )
-    axes[1].annotate("… and here they\nknow nothing", (1200, 0.92), (100, 0.35), **arrow)
+    words = "SPE and LPE copy:\nhardly any error here …", "… and here they\nknow nothing"
+    axes[0].annotate(words[0], (450, 0.06), (1000, 0.13), **arrow)
+    axes[1].annotate(words[1], (1200, 0.92), (100, 0.15), **arrow)
     text.figure("loss_comparison", figure)
 
 # %%
