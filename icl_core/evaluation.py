@@ -26,15 +26,15 @@ def target_errors(
     The prompt is cut after x_{k+1}, so that no later token can leak. Under a causal mask nothing
     can, and one pass gives all k at once. loops and change are those of the model.
     """
-    chunks, ks = [], list(ks)
+    chunks, ks, places = [], list(ks), torch.tensor(list(ks))
     for part in zip(*(own.to(model.config.device).split(CHUNK) for own in prompts)):
         tokens, answers = part = Prompts(*part)
         if model.config.mask == "CM" and len(ks) > 1:
-            predictions = model(tokens, X_TOKENS, loops, change)[:, :, ks]
+            predictions = model(tokens, X_TOKENS, loops, change)[:, :, places]
         else:
             cut = [model(part.cut(k).tokens, QUERY, loops, change) for k in ks]
             predictions = torch.cat(cut, dim=-1)
-        chunks.append((predictions - answers[:, ks]).square().mT.cpu() / model.config.d)
+        chunks.append((predictions - answers[:, places]).square().mT.cpu() / model.config.d)
     return torch.cat(chunks, dim=-1).double().numpy()
 
 
@@ -85,9 +85,7 @@ def pair_hidden(config: Config, layers: Sequence[int] = ()) -> Tensor:
 
 
 @torch.no_grad()
-def planted_error(
-    model: LoopedTransformer, prompts: Prompts, change: Tensor | None = None
-) -> float:
+def planted_error(model: LoopedTransformer, prompts: Prompts, change=None) -> float:
     """Squared error / d, mean over prompts, of the middle example's prediction from a planted y_i.
 
     That is another prompt's: a model that copies scores 0, one that does not about 2.

@@ -27,9 +27,9 @@ FLAGS = ["-O3", "-march=native", "-std=c++17", "-fno-math-errno", "-ffp-contract
 log = logging.getLogger(__name__)
 
 
-def name() -> str | None:
+def name(device: str = "cpu") -> str | None:
     """What a run's provenance calls the kernel; None where it can't be had. Raises nothing."""
-    return NAME if _library() else None
+    return NAME if device == "cpu" and _library() else None
 
 
 def fits(block: nn.Module, x: Tensor, bias: Tensor, rows: slice) -> bool:

@@ -16,7 +16,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from icl_core import evaluation, kernels, objectives, records, sampler
+from icl_core import captured, evaluation, kernels, objectives, records, sampler
 from icl_core.config import Config
 from icl_core.initial import initial_model
 from icl_core.model import LoopedTransformer
@@ -66,13 +66,11 @@ def _train_and_record(config: Config, out: str, folder: Path) -> records.Run:
         tables["tests.csv"] = evaluation.tests_table(model)
     weights = {name: p.detach().cpu().contiguous() for name, p in model.named_parameters()}
     made_by = {
-        "libraries": records.versions(),
-        "kernel": kernels.name(),
-        "commit": progress.commit,
+        **{"libraries": records.versions(), "kernel": kernels.name(config.device)},
+        **{"commit": progress.commit, "diverged": progress.diverged},
         "slurm_job_id": os.environ.get("SLURM_JOB_ID"),  # of the job that recorded it
         "wall_seconds": round(progress.seconds, 1),
         "steps_per_second": round(progress.step / progress.seconds, 2),
-        "diverged": progress.diverged,
     }
     losses = {"loss": progress.losses[: progress.step].cpu()}
     tensors = {"weights.safetensors": weights, "losses.safetensors": losses}
@@ -94,6 +92,7 @@ def train(config: Config, checkpoint: Path) -> tuple[LoopedTransformer, Progress
     """Trains, from the checkpoint if there is one, to config.steps or a loss that is not finite."""
     model, after_weights = initial_model(config)
     draws, optimiser = sampler.Draws(config, after_weights), adam(config, model)
+    draws, take = captured.for_device(draws, update, descend)
     prompts = sampler.evaluation_prompts(config).first(config.curve_prompts)
     progress = Progress(torch.full([config.steps], torch.nan, device=config.device))
     if checkpoint.exists():
@@ -104,7 +103,7 @@ def train(config: Config, checkpoint: Path) -> tuple[LoopedTransformer, Progress
         look(model, draws, prompts, progress)
     saved = time.monotonic()
     while not progress.over:
-        progress.losses[progress.step] = update(config, model, optimiser, draws, progress.step)
+        progress.losses[progress.step] = take(config, model, optimiser, draws, progress.step)
         progress.step += 1
         if progress.step % config.log_every == 0 or progress.step == config.steps:
             log(model, prompts, progress)
@@ -123,13 +122,17 @@ def train(config: Config, checkpoint: Path) -> tuple[LoopedTransformer, Progress
 
 
 def adam(config: Config, model: LoopedTransformer) -> torch.optim.Adam:
-    """Adam at a constant rate, its update in one kernel."""
-    return torch.optim.Adam(model.parameters(), lr=config.lr, fused=True)
+    """Adam at a constant rate, its update in one kernel, which a GPU's graph may hold."""
+    return torch.optim.Adam(model.parameters(), lr=config.lr, fused=True, capturable=True)
 
 
 def update(config: Config, model: LoopedTransformer, optimiser, draws, step: int) -> Tensor:
     """Trains on the batch of this step; the loss before the update."""
-    asked = objectives.asked(draws.batch(step), config, step)
+    return descend(config, model, optimiser, objectives.asked(draws.batch(step), config, step))
+
+
+def descend(config: Config, model: LoopedTransformer, optimiser, asked) -> Tensor:
+    """A step of Adam on these prompts; the loss before it."""
     predictions = model(asked.tokens, asked.rows, change=asked.change)
     loss = objectives.loss(predictions, asked.answers, config.d)
     optimiser.zero_grad(set_to_none=True)
@@ -161,8 +164,7 @@ def look(model: LoopedTransformer, draws, prompts, progress: Progress) -> None:
 
 def save(path: Path, model: LoopedTransformer, optimiser, draws, progress: Progress) -> None:
     """Replaces the checkpoint; raises OSError, and leaves the last good one, if it cannot."""
-    loss = progress.losses[: progress.step].cpu()
-    tensors = {"random": draws.generator.get_state(), "loss": loss}
+    tensors = {"random": draws.generator.get_state(), "loss": progress.losses[: progress.step]}
     for name, parameter in model.named_parameters():
         moments = optimiser.state[parameter]
         tensors[f"weights/{name}"] = parameter.detach().contiguous()
@@ -188,14 +190,13 @@ def load(path: Path, model: LoopedTransformer, optimiser, draws, progress: Progr
             raise ValueError(f"it was made with {theirs}, and here is {ours}")
         vars(progress).update(json.loads(metadata["progress"]))
         progress.losses[: progress.step] = tensors["loss"]
-        device = model.config.device
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 parameter.copy_(tensors[f"weights/{name}"])
                 optimiser.state[parameter] = {
-                    "step": torch.tensor(float(progress.step), device=device),
-                    "exp_avg": tensors[f"mean/{name}"].to(device, copy=True),
-                    "exp_avg_sq": tensors[f"square/{name}"].to(device, copy=True),
+                    "step": torch.full((), float(progress.step), device=parameter.device),
+                    "exp_avg": tensors[f"mean/{name}"].to(parameter.device, copy=True),
+                    "exp_avg_sq": tensors[f"square/{name}"].to(parameter.device, copy=True),
                 }
         draws.generator.set_state(tensors["random"])
     except (ValueError, KeyError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
@@ -205,9 +206,8 @@ def load(path: Path, model: LoopedTransformer, optimiser, draws, progress: Progr
 
 def _identity(config: Config) -> dict[str, str | None]:
     """What must be the same for the rest of a run to be what it would have been."""
-    versions = records.versions()  # numpy draws batches: another version may draw others
-    made_with = {"torch": versions["torch"], "numpy": versions["numpy"], "kernel": kernels.name()}
-    return {"configuration": config.digest(), **made_with}
+    versions = {k: records.versions()[k] for k in ("torch", "numpy")}  # numpy draws the batches
+    return {"configuration": config.digest(), **versions, "kernel": kernels.name(config.device)}
 
 
 def minutes_ahead(config: Config, out: str = ".") -> float:

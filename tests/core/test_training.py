@@ -597,7 +597,7 @@ def test_a_checkpoint_of_another_library_is_refused_by_both_names(half, monkeypa
 
 def test_a_checkpoint_of_another_kernel_is_refused_by_both_names(half, monkeypatch):
     here = kernels.name()
-    monkeypatch.setattr(kernels, "name", lambda: "another-1")
+    monkeypatch.setattr(kernels, "name", lambda device: "another-1")
     message = refusal(tiny(), half)
     assert f"'kernel': {here!r}" in message and "'kernel': 'another-1'" in message
 
