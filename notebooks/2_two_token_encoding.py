@@ -258,7 +258,7 @@ def draw_runs(axes, table):
 
 # %%
 figure, axes = plt.subplots(2, 1, figsize=(drawing.WIDTH, 5.2), height_ratios=[3, 2])
-axes[0].set_ylim(0, max(1.1, 1.05 * full.at_n.max()))
+axes[0].set_ylim(0, min(2, max(1.1, 1.05 * full.at_n.max())))
 draw_curves(axes[0])
 axes[0].set_xlim(min(0, axes[0].get_xlim()[0]))  # where its words begin
 draw_runs(axes[1], full[full.b.isin(full[full.variant == "TPE + CM"].b)])
