@@ -52,6 +52,8 @@ out: str = "."  # folder of data/, from the project's root / папка, где 
 six = ["none", "SPE", "LPE", "CM", "SPE + CM", "LPE + CM"]
 asked = [Config(setup=s, variant=v) for s in ("source", "gpt2") for v in VARIANTS]
 runs = records.recorded_runs(out, asked)
+if not runs:
+    raise records.RecordError(f"out = {out!r} holds no run to tell of: the project's own is .")
 table = claims.outcomes(runs).assign(took=lambda own: own.take_off.notna())
 table["loss"] = [run.table("curves.csv").training_loss.iloc[-1] for run in runs]
 published = records.PROJECT / "data" / "source" / "published"

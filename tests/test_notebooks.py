@@ -9,7 +9,7 @@ import nbformat
 import pytest
 
 from icl_core.config import Config
-from icl_core.records import PROJECT
+from icl_core.records import PROJECT, RecordError
 from icl_report.execute import parameters_of
 from icl_report.text import RUSSIAN
 
@@ -148,6 +148,15 @@ def test_a_parameter_changes_itself_alone(path, changed):
     assert len({config.variant for config in configs}) == len(configs) > 1
     trained = re.findall(r"training\.run\((.*)", "\n".join(cell.source for cell in code))
     assert all(re.fullmatch(r"(\w+), out\) for \1 in configs\].*", own) for own in trained), trained
+
+
+@pytest.mark.parametrize("path", [p for p in SOURCES if p not in WITH_RUNS], ids=lambda p: p.stem)
+def test_a_notebook_that_trains_nothing_says_so_where_nothing_is_recorded(path, tmp_path):
+    known = {}
+    with pytest.raises(RecordError, match=re.escape(f"out = '{tmp_path}' holds no run")):
+        for cell in cells(path):
+            exec(cell.source if cell.cell_type == "code" else "", known)
+            known |= {"out": str(tmp_path)} if "parameters" in tags(cell) else {}
 
 
 @pytest.mark.parametrize("path", EXECUTED, ids=lambda path: path.stem)
