@@ -120,9 +120,10 @@ def _compiled() -> str:
     if torch.backends.cpu.get_cpu_capability() != "AVX512":
         raise RuntimeError("this CPU has no AVX-512")
     names = os.environ.get("CXX", ""), "c++", "g++", "clang++"
-    cpu = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
+    cpu = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n\n")[0].splitlines()
     cpu = [line for line in cpu if line.startswith(("model", "flags"))]
-    key = hashlib.sha256("\n".join([SOURCE.read_text(), *FLAGS, *cpu]).encode()).hexdigest()[:16]
+    source = SOURCE.read_text(encoding="utf-8")
+    key = hashlib.sha256("\n".join([source, *FLAGS, *cpu]).encode()).hexdigest()[:16]
     own = Path(tempfile.gettempdir()) / f"icl-kernels-{getpass.getuser()}"
     for folder in (FOLDER, own):
         path = folder / f"{key}.so"
@@ -138,7 +139,7 @@ def _compiled() -> str:
                     raise RuntimeError("no C++ compiler")
                 made = f"{new}/{key}.so"  # in a folder of its own: nobody loads a half
                 command = [compiler, *FLAGS, "-shared", "-fPIC", str(SOURCE), "-o", made]
-                subprocess.run(command, check=True, capture_output=True, text=True)
+                subprocess.run(command, check=True, capture_output=True, encoding="utf-8")
                 os.replace(made, path)
                 return str(path)
         except OSError as error:
