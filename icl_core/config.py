@@ -23,6 +23,7 @@ HINTS = {
     "hint 1500-3000": {"heads": 1, "steps": range(1_500, 3_000)},
     "hint to all heads 1500-1800": {"heads": 4, "steps": range(1_500, 1_800)},
     "hint to all heads 1500-3000": {"heads": 4, "steps": range(1_500, 3_000)},
+    "hint at the neighbour 200-500": {"heads": 1, "steps": range(200, 500), "back": 1},
     "hint at the neighbour 1500-3000": {"heads": 1, "steps": range(1_500, 3_000), "back": 1},
     "pair hidden": {"heads": 4, "steps": range(10_000_000), "added": -math.inf},
 }
