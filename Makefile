@@ -5,6 +5,12 @@ GRID ?=
 PROFILE ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
+# A grid has notebooks; grids/records.yaml is another kind of list.
+GRIDS = $(patsubst grids/%.yaml,%,$(sort $(shell grep -ls '^notebooks:' grids/*.yaml)))
+ifneq ($(filter-out $(GRIDS),$(GRID)),)
+$(error GRID=$(GRID): no such grid; there are $(GRIDS), and grids/NAME.yaml makes another)
+endif
+
 # Not everybody may write into a home, nor is every home's IPython and Matplotlib set as others are.
 HERE = PYTHONUTF8=1 XDG_CACHE_HOME="$(CURDIR)/build/cache" \
 	IPYTHONDIR="$(CURDIR)/build/cache/ipython" MPLCONFIGDIR="$(CURDIR)/build/cache/matplotlib"
@@ -42,13 +48,13 @@ grid:    ## trains the runs of GRID (full) that are not recorded yet and execute
 grid: .venv/ready
 	@$(SNAKEMAKE) -- grid
 
-status:  ## which runs of grids/records.yaml are recorded, running, interrupted or missing
+status:  ## how many runs of grids/records.yaml are recorded; which are running or interrupted
 status: .venv/ready
 	@.venv/bin/python -m icl_report.status grids/records.yaml
 
 lab:     ## opens the notebooks in JupyterLab
 lab: .venv/ready
-	@.venv/bin/jupyter-lab notebooks
+	@.venv/bin/jupyter-lab $$([ "$$(id -u)" = 0 ] && echo --allow-root) notebooks
 
 test:    ## style and tests
 test: .venv/ready

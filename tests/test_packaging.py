@@ -146,6 +146,46 @@ def test_an_environment_that_was_made_in_another_place_is_made_anew(tmp_path, pl
     assert ("-m venv" in said) == renewed
 
 
+@pytest.fixture
+def ready(tmp_path):
+    """A folder with the Makefile and its grids, whose environment passes for made."""
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(PROJECT / name, tmp_path)
+    shutil.copytree(PROJECT / "grids", tmp_path / "grids")
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / ".venv" / "ready").write_text(f"{tmp_path}\n", encoding="utf-8")
+    return tmp_path
+
+
+@pytest.mark.parametrize("user, allowed", [(0, ["--allow-root"]), (1000, [])])
+def test_jupyterlab_opens_for_root_too(ready, user, allowed):
+    commands = {"id": f"echo {user}", ".venv/bin/jupyter-lab": 'echo "$@"'}
+    for name, line in commands.items():
+        (ready / name).write_text(f"#!/bin/sh\n{line}\n", encoding="utf-8")
+        (ready / name).chmod(0o755)
+    path = {"PATH": f"{ready}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["make", "--no-print-directory", "lab"],
+        cwd=ready,
+        capture_output=True,
+        encoding="utf-8",
+        env=os.environ | path,
+    )
+    assert (done.stdout.split(), done.stderr) == ([*allowed, "notebooks"], "")
+
+
+@pytest.mark.parametrize("name", ["smol", "records"])
+def test_a_grid_that_is_not_there_is_refused_in_one_line(ready, name):
+    make = ["make", "--dry-run", "--no-print-directory", "report"]
+    done = subprocess.run([*make, f"GRID={name}"], cwd=ready, capture_output=True, encoding="utf-8")
+    assert done.returncode == 2 and done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert f"GRID={name}: no such grid; there are full quick smoke, and" in line
+    shutil.copy(ready / "grids" / "smoke.yaml", ready / "grids" / f"{name}.yaml")
+    done = subprocess.run([*make, f"GRID={name}"], cwd=ready, capture_output=True, encoding="utf-8")
+    assert f"grids/{name}.yaml" in done.stdout, done.stderr
+
+
 def test_ci_runs_the_tests():
     script = PROJECT / ".ci" / "run"
     assert os.access(script, os.X_OK)
