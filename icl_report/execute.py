@@ -93,6 +93,8 @@ def main() -> None:
         names = ", ".join(sorted(path.stem for path in NOTEBOOKS.glob("*.py")))
         parser.error(f"no notebook {given.notebook!r}; there are {names}")
     notebook = jupytext.read(source)
+    if "kernelspec" not in notebook.metadata:
+        parser.error(f"{source} lacks jupytext's header: copy the first 12 lines of a chapter")
     defaults = parameters_of(notebook)
     for name, default in defaults.items():
         parser.add_argument(f"--{name}", type=type(default), default=default)

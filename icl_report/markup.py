@@ -55,8 +55,8 @@ class Chapter:
         data, about = output.data[kind], output.metadata
         if not about.get("alt"):
             raise ValueError(
-                f"{self.name}: the figure {about.get('name')!r} has no alt text "
-                f"in {self.language}; end its caption with <!-- alt: … -->"
+                f"{self.name}: the figure {about.get('name')!r} has no alt text: follow it by "
+                f"a markdown cell tagged {self.language} and caption that ends in <!-- alt: … -->"
             )
         is_svg, size = kind == "image/svg+xml", SVG_SIZE.search(data)
         encoded = base64.b64encode(data.encode()).decode() if is_svg else "".join(data.split())

@@ -54,8 +54,8 @@ def store(executed: Path, stored: Path, figures: Path) -> None:
         there = nbformat.read(stored, as_version=4)
         if text_sum(there) not in (there.metadata.get("text"), text_sum(jupytext.read(source))):
             raise ValueError(
-                f"{stored} was edited since it was built, and {source.name} was not: to keep the "
-                f"edit, jupytext --sync {stored}; to drop it, remove {stored.name}. Then again"
+                f"{stored} was edited since it was built, and {source.name} was not: to keep it, "
+                f".venv/bin/jupytext --sync {stored}; to drop it, rm {stored}; make report again"
             )
     notebook = clean(nbformat.read(executed, as_version=4))
     notebook.metadata["text"] = text_sum(notebook)

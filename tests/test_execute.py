@@ -64,6 +64,25 @@ def test_a_bad_command_is_refused_by_name(words, message):
     assert done.returncode == 2 and message in done.stderr
 
 
+def test_a_notebook_without_jupytext_s_header_is_refused_in_words(tmp_path, monkeypatch, capsys):
+    """Not with papermill's "No language found in notebook"; with those 12 lines it is read."""
+    monkeypatch.setattr(module, "NOTEBOOKS", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["execute", "own", str(tmp_path / "own.ipynb")])
+    bare = '# %% tags=["parameters"]\nb: int = 1  # loop iterations / число итераций\n'
+    (tmp_path / "own.py").write_text(bare, encoding="utf-8")
+    with pytest.raises(SystemExit):
+        module.main()
+    told = capsys.readouterr().err
+    assert f"{tmp_path / 'own.py'} lacks jupytext's header: copy the first 12 lines" in told
+    chapter = (NOTEBOOKS / f"{NOTEBOOK}.py").read_text(encoding="utf-8").splitlines(keepends=True)
+    (tmp_path / "own.py").write_text("".join(chapter[:12]) + bare, encoding="utf-8")
+    executed = []
+    monkeypatch.setattr(module, "execute", lambda *given: executed.append(given))
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    module.main()
+    assert len(executed) == 1
+
+
 def test_papermill_s_unknown_names_are_refused_in_the_notebook():
     history = ["", "b: int = 1", "# Parameters\nb = 5\nsed = 3\n", "refuse_unknown(In, ['b'])"]
     with pytest.raises(ConfigError, match=r"^sed: no such parameter.* the parameters are b, seed$"):
