@@ -58,7 +58,7 @@ rule report:
     input: ALL
     params: commands=pages
     log: OUT / "build/report.log"
-    message: f"the report, in {OUT}/report"
+    message: f"the report, in {OUT}/report: it takes some minutes, its log is {OUT}/build/report.log"
     shell: "( {params.commands}\n) > {log:q} 2>&1"
 
 
