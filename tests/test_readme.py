@@ -11,6 +11,7 @@ from icl_core.records import PROJECT
 from icl_report import readme
 
 READMES = ("README.md", "README.ru.md")
+PAGES = (*READMES, *sorted(f"docs/{path.name}" for path in PROJECT.glob("docs/*.md")))
 
 
 def commands(readme: str) -> list[str]:
@@ -54,12 +55,14 @@ def test_the_papermill_command_makes_a_run(tmp_path):
     assert all(cell.execution_count for cell in code)
 
 
-@pytest.mark.parametrize("readme", READMES)
-def test_every_link_and_picture_exists(readme):
-    targets = re.findall(r"\]\(([^)]+)\)", (PROJECT / readme).read_text(encoding="utf-8"))
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_and_picture_exists(page):
+    targets = re.findall(r"\]\(([^)]+)\)", (PROJECT / page).read_text(encoding="utf-8"))
     assert targets
     inside = [target for target in targets if "://" not in target]
-    assert [target for target in inside if not (PROJECT / target).exists()] == []
+    assert [
+        target for target in inside if not (PROJECT / page).parent.joinpath(target).exists()
+    ] == []
 
 
 @pytest.mark.parametrize("name", READMES)
