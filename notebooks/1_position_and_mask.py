@@ -591,6 +591,15 @@ def draw_losses(ax, variant, column):
 
 
 # %%
+def mark_copying(above, below):
+    arrow = {"arrowprops": {"arrowstyle": "->"}, "fontsize": 9}
+    words = "SPE and LPE copy:\nhardly any error here …", "… and here they\nknow nothing"
+    above.annotate(words[0], (450, 0.06), (1000, 0.13), **arrow)
+    below.annotate(words[1], (1200, 0.92), (100, 0.15), **arrow)
+    below.text(7500, 1.04, "dotted: always answers 0", ha="right", fontsize=9)
+
+
+# %%
 if repeated:
     figure, axes = plt.subplots(2, 1, figsize=(drawing.WIDTH, 5.6), sharex=True)
     for ax, column in zip(axes, zero):
@@ -603,11 +612,7 @@ if repeated:
         colour = drawing.style(key if pooled else key[0])["color"]
         axes[0].plot(own, "o", ms=3.5, mew=0.7, mfc="none", color=colour)
     axes[1].set_xlabel("step")
-    axes[1].text(7500, 1.04, "dotted: always answers 0", ha="right", fontsize=9)
-    arrow = {"arrowprops": {"arrowstyle": "->"}, "fontsize": 9}
-    words = "SPE and LPE copy:\nhardly any error here …", "… and here they\nknow nothing"
-    axes[0].annotate(words[0], (450, 0.06), (1000, 0.13), **arrow)
-    axes[1].annotate(words[1], (1200, 0.92), (100, 0.15), **arrow)
+    mark_copying(*axes)
     text.figure("loss_comparison", figure)
 
 # %%

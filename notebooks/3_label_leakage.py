@@ -855,8 +855,8 @@ if complete:
 # %% [markdown] tags=["ru"]
 # ## Чего эта глава не показывает
 #
-# - Мы закрывали взгляды обученным моделям и не вмешивались в обучение. Научится ли застрявшая SPE + CM, если подсказать ей
-#   пары, покажет отдельный опыт; его ещё нет.
+# - Мы закрывали взгляды обученным моделям и не вмешивались в обучение. Вмешиваемся мы в [главе 6](6_interventions.ipynb):
+#   застрявшая SPE + CM учится, если подсказать ей пары.
 # - Что CM и TPE + CM усредняют, мы заключаем из того, что им мешает. Самих средних мы не искали.
 # - Почему на одном запросе не учится никто, здесь не видно. Возможно, мало вопросов: на промпт один, а не 64. Постановка автора
 #   с такой функцией потерь не обучена.
@@ -865,8 +865,8 @@ if complete:
 # %% [markdown] tags=["en"]
 # ## What this chapter does not show
 #
-# - We hid looks from trained models and did not intervene in training. Whether the stuck SPE + CM learns once it is told
-#   the pairs is for an experiment of its own, which is not there yet.
+# - We hid looks from trained models and did not intervene in training. That is done in
+#   [chapter 6](6_interventions.ipynb): the stuck SPE + CM learns once the pairs are hinted at.
 # - That CM and TPE + CM average we infer from what harms them. We did not look for the means themselves.
 # - Why nobody learns on the query alone cannot be seen here. Perhaps it is asked too little: one question a prompt and not 64.
 #   The author’s setup has not been trained with such a loss.

@@ -10,6 +10,7 @@ import pytest
 
 from icl_core.config import Config
 from icl_core.records import PROJECT, RecordError
+from icl_report.claims import PILOT
 from icl_report.execute import parameters_of
 from icl_report.text import RUSSIAN
 
@@ -125,7 +126,9 @@ class TestNotebook:
             assert re.search(r"# \S.* / \S*[а-яё]", line), line
             assert "=" not in line.partition("=")[2], "papermill would not list it"
             default = Config.model_fields.get(node.target.id)
-            assert default is None or node.value.value in (default.default, OF_THE_SETUP), line
+            recorded = [default and default.default, OF_THE_SETUP]
+            recorded += PILOT if node.target.id == "seed" else []
+            assert default is None or node.value.value in recorded, line
 
 
 WITH_RUNS = [path for path in SOURCES if "b" in parameters_of(jupytext.read(path))]
@@ -141,11 +144,15 @@ def test_a_parameter_changes_itself_alone(path, changed):
     known = {"Config": Config, "refuse_unknown": lambda *_: None, "In": []}
     for cell in code[first : last + 1]:
         exec(cell.source, known)
-        known |= changed if cell is code[first] else {}
-    asked = {"b": 1, "seed": 42, "setup": "source"} | changed
+        if cell is code[first]:
+            asked = {"b": 1, "seed": known["seed"], "setup": "source"} | changed
+            known |= changed
     configs = known["configs"]
-    assert configs == [Config(variant=config.variant, **asked) for config in configs]
-    assert len({config.variant for config in configs}) == len(configs) > 1
+    for config in configs:
+        base, *choices = config.setup.split("+")
+        own = {"variant": config.variant, "setup": "+".join([asked["setup"], *choices])}
+        assert base == asked["setup"] and config == Config(**asked | own)
+    assert len({(config.setup, config.variant) for config in configs}) == len(configs) > 1
     trained = re.findall(r"training\.run\((.*)", "\n".join(cell.source for cell in code))
     assert all(re.fullmatch(r"(\w+), out\) for \1 in configs\].*", own) for own in trained), trained
 
