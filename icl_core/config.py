@@ -5,9 +5,7 @@ last bit. A field's default is the source experiment's value; a setup is named b
 """
 
 import hashlib
-import math
 import re
-from dataclasses import asdict
 from typing import Literal
 
 import torch
@@ -25,12 +23,12 @@ HINTS = {
     "hint to all heads 1500-3000": {"heads": 4, "steps": range(1_500, 3_000)},
     "hint at the neighbour 200-500": {"heads": 1, "steps": range(200, 500), "back": 1},
     "hint at the neighbour 1500-3000": {"heads": 1, "steps": range(1_500, 3_000), "back": 1},
-    "pair hidden": {"heads": 4, "steps": range(10_000_000), "added": -math.inf},
+    "pair hidden": {"heads": 4, "steps": range(10_000_000), "added": -torch.inf},
 }
 OBJECTIVES = ("all", "query", "random k", "all, random k", "hidden", "queries", "query after 1000")
 OBJECTIVES += tuple(HINTS)
 FUNCTION_CLASSES = ("linear", "sparse", "network", "tree")
-SIGNS = {"ge": "≥", "gt": ">", "le": "≤"}  # of a number's bounds, in refusals
+SIGNS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤"}  # in refusals
 _SHORT = {"n_examples": 20, "d": 4, "steps": 2_000, "lr": 1e-3, "log_every": 50, "probe_every": 400}
 BASES = {
     "source": {},
@@ -64,17 +62,6 @@ CHOICES = {  # what a setup's name has behind a "+", each exchanged in its base
 
 class ConfigError(ValueError):
     """Names every bad parameter: its value, the accepted range and what to do."""
-
-
-def settings(setup: str) -> dict:
-    """The parameters that a setup changes; raises ConfigError for a name that is none."""
-    base, *choices = str(setup).split("+")
-    try:
-        parts = [BASES[base], *(CHOICES[choice] for choice in choices)]
-    except KeyError:
-        told = f"must be one of {', '.join(BASES)}; choices may be exchanged, each behind a +: "
-        raise ConfigError(f"setup = {setup!r}: {told}{', '.join(CHOICES)}") from None
-    return {name: value for part in parts for name, value in part.items()}
 
 
 class Config(BaseModel):
@@ -119,33 +106,35 @@ class Config(BaseModel):
     evaluation_prompts: int = Field(1280, ge=1, le=1_000_000)  # behind errors.csv
     device: str = "cpu"
 
-    def __init__(self, **parameters):
+    def __init__(self, *, setup: str = "source", **parameters):
+        base, *choices = str(setup).split("+")
+        if base not in BASES or set(choices) - CHOICES.keys():
+            told = f"must be one of {', '.join(BASES)}; choices may be exchanged, each behind a +: "
+            raise ConfigError(f"setup = {setup!r}: {told}{', '.join(CHOICES)}")
+        settings = BASES[base] | {k: v for own in choices for k, v in CHOICES[own].items()}
         try:
-            super().__init__(**settings(parameters.get("setup", "source")) | parameters)
+            super().__init__(setup=setup, **settings | parameters)
         except ValidationError as error:
             raise ConfigError(_explain(error)) from None
 
-    @field_validator("width", "evaluation_prompts", "random_numbers")
+    @field_validator("width", "evaluation_prompts", "random_numbers", "device")
     @classmethod
-    def _goes_with_the_fields_before_it(cls, value, info):
+    def _is_possible(cls, value, info):  # with the fields before it, on this machine
         name, given = info.field_name, info.data
         pairs = 2 * given.get("n_heads", 1)  # of coordinates, in each head
+        bent = given.get("function_class", "linear") != "linear"
         if name == "width" and value % pairs:
             raise ValueError(f"a multiple of 2 · n_heads = {pairs}")
         if name == "evaluation_prompts" and value < given.get("curve_prompts", 1):
             raise ValueError(f"at least curve_prompts = {given['curve_prompts']}")
-        if value == "torch" and given.get("function_class", "linear") != "linear":
+        if name == "random_numbers" and value == "torch" and bent:
             raise ValueError("numpy where function_class is not linear")
+        if name == "device":
+            n_gpus = torch.cuda.device_count()
+            there = ["cpu", *["cuda"][:n_gpus], *(f"cuda:{i}" for i in range(n_gpus))]
+            if value not in there:
+                raise ValueError(f"one of {', '.join(there)}, which are what this machine has")
         return value
-
-    @field_validator("device")
-    @classmethod
-    def _is_there(cls, device):
-        n_gpus = torch.cuda.device_count()
-        there = ["cpu", *["cuda"][:n_gpus], *(f"cuda:{i}" for i in range(n_gpus))]
-        if device not in there:
-            raise ValueError(f"one of {', '.join(there)}, which are what this machine has")
-        return device
 
     encoding = property(lambda self: VARIANTS[self.variant][0])  # short names, "" without one
     mask = property(lambda self: VARIANTS[self.variant][1])
@@ -154,7 +143,8 @@ class Config(BaseModel):
     @property
     def place(self) -> str:
         """The run's folder under data/: ``source/spe_cm/b1-seed42``."""
-        return f"{self.setup}/{folder_name(self.variant)}/b{self.b}-seed{self.seed}"
+        variant = re.sub(r"\W+", "_", self.variant.lower())  # as in the author's names of files
+        return f"{self.setup}/{variant}/b{self.b}-seed{self.seed}"
 
     def comparable(self) -> dict:
         """What all runs of a variant that are compared must share: not b, seed and device."""
@@ -165,24 +155,19 @@ class Config(BaseModel):
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
 
-def folder_name(variant: str) -> str:
-    """The variant's name as the source's author writes it in a file's: ``spe_cm``."""
-    return re.sub(r"\W+", "_", variant.lower())
-
-
 def _explain(error: ValidationError) -> str:
     """How many parameters are bad, then a line each: its name, value and what is accepted."""
-    lines, fields = [], Config.model_fields
+    lines, fields = [], Config.model_json_schema()["properties"]
     for problem in error.errors():
         name, value = problem["loc"][0], problem["input"]
-        accepted = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-        if name not in fields:
+        if not (own := fields.get(name)):
             lines.append(f"{name}: no such parameter; the parameters are {', '.join(fields)}")
             continue
-        bounds = [pair for own in fields[name].metadata for pair in asdict(own).items()]
+        accepted = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+        bounds = [f"{sign} {own[bound]}" for bound, sign in SIGNS.items() if bound in own]
         if bounds and problem["type"] != "value_error":
-            kind = {int: "an integer ", float: "a number "}[fields[name].annotation]
-            accepted = kind + " and ".join(f"{SIGNS[k]} {v}" for k, v in bounds)
+            kind = "an integer " if own["type"] == "integer" else "a number "
+            accepted = kind + " and ".join(bounds)
             if isinstance(value, str):
                 accepted += "; this is a text, write it as a number: in YAML 1.0e-3, not 1e-3"
         lines.append(f"{name} = {value!r}: must be {accepted}")
