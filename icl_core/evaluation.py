@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 import numpy as np
-import pandas as pd
 import torch
 from scipy import optimize, stats
 from torch import Tensor
@@ -48,7 +47,7 @@ def mean_iteration_error(model: LoopedTransformer, prompts: Prompts) -> float:
     return float(target_errors(model, prompts, [model.config.n_examples]).mean())
 
 
-def errors_table(model: LoopedTransformer, prompts: Prompts) -> pd.DataFrame:
+def error_rows(model: LoopedTransformer, prompts: Prompts) -> list[tuple]:
     """Rows (loops, k, error, low, high): mean over prompts, and its 95 % bootstrap interval.
 
     After the last iteration for every k, after each earlier one for k = n.
@@ -60,15 +59,13 @@ def errors_table(model: LoopedTransformer, prompts: Prompts) -> pd.DataFrame:
     low, high = stats.bootstrap(
         (rows,), np.mean, axis=-1, n_resamples=1000, batch=20, rng=0, method="percentile"
     ).confidence_interval
-    columns = {"loops": loops + 1, "k": k, "error": rows.mean(axis=-1), "low": low, "high": high}
-    return pd.DataFrame(columns)
+    return list(zip(loops + 1, k, rows.mean(axis=-1), low, high))
 
 
-def tests_table(model: LoopedTransformer) -> pd.DataFrame:
+def test_rows(model: LoopedTransformer) -> list[tuple]:
     """Rows (launch, std, error): the source's ten tests, not divided by the variance of x."""
     tests = enumerate(source_tests(model.config), start=1)
-    rows = [(launch, std, mean_iteration_error(model, own)) for launch, (std, own) in tests]
-    return pd.DataFrame(rows, columns=["launch", "std", "error"])
+    return [(launch, std, mean_iteration_error(model, own)) for launch, (std, own) in tests]
 
 
 def hiding(config: Config, rows, columns, layers: Sequence[int] = ()) -> Tensor:
@@ -129,18 +126,13 @@ def probe(model: LoopedTransformer, prompts: Prompts) -> tuple[tuple, list[tuple
     return (*errors, planted_error(model, few)), rows
 
 
-def least_squares(prompts: Prompts, k: int) -> Tensor:
-    """(B,): x_{k+1}ᵀw, w the shortest that minimises Σ_i (y_i - wᵀx_i)² (Garg et al. 2022, §3)."""
-    x, y, query = _examples(prompts, k)
-    return (torch.linalg.pinv(x) @ y * query).sum(dim=(1, 2))
-
-
 def gradient_steps(prompts: Prompts, k: int, rates: Sequence[float]) -> Tensor:
     """(B,): x_{k+1}ᵀw after a gradient step a rate, from w = 0 (von Oswald, arXiv 2212.07677, §3).
 
     w ← w + rate · mean_i (y_i - wᵀx_i) x_i; without examples w stays 0.
     """
-    x, y, query = _examples(prompts, k)
+    tokens = prompts.cut(k).tokens.double()
+    x, y, query = tokens[:, :-1:2], tokens[:, 1::2, :1], tokens[:, -1, :, None]
     w = torch.zeros_like(query)
     for rate in rates:
         w = w + rate * (x.mT @ (y - x @ w)) / max(k, 1)
@@ -154,9 +146,3 @@ def best_rates(prompts: Prompts, k: int, steps: int) -> np.ndarray:
         return float((gradient_steps(prompts, k, rates) - prompts.answers[:, k]).square().mean())
 
     return optimize.minimize(error, [0.5] * steps, method="Nelder-Mead").x
-
-
-def _examples(prompts: Prompts, k: int) -> tuple[Tensor, Tensor, Tensor]:
-    """x (B, k, d) and y (B, k, 1) of the examples and x_{k+1} (B, d, 1), in float64."""
-    tokens = prompts.cut(k).tokens.double()
-    return tokens[:, :-1:2], tokens[:, 1::2, :1], tokens[:, -1, :, None]

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import math
 import os
 import shutil
 import time
@@ -39,8 +38,8 @@ class Progress:
     over = property(lambda self: self.step == len(self.losses) or self.diverged is not None)
 
     def add(self, name: str, *rows: tuple) -> None:
-        """Appends rows to a table."""
-        self.tables.setdefault(name, []).extend(list(row) for row in rows)
+        """Appends rows to a table, this step in front of each."""
+        self.tables.setdefault(name, []).extend([self.step, *row] for row in rows)
 
 
 def run(config: Config, out: str = ".") -> records.Run:
@@ -60,10 +59,10 @@ def run(config: Config, out: str = ".") -> records.Run:
 
 def _train_and_record(config: Config, out: str, folder: Path) -> records.Run:
     model, progress = train(config, folder / "checkpoint.safetensors")
-    errors = evaluation.errors_table(model, sampler.evaluation_prompts(config))
-    tables = progress.tables | {"errors.csv": errors}
+    tables, prompts = progress.tables, sampler.evaluation_prompts(config)
+    tables["errors.csv"] = evaluation.error_rows(model, prompts)
     if config.random_numbers == "torch":
-        tables["tests.csv"] = evaluation.tests_table(model)
+        tables["tests.csv"] = evaluation.test_rows(model)
     weights = {name: p.detach().cpu().contiguous() for name, p in model.named_parameters()}
     made_by = {
         **{"libraries": records.versions(), "kernel": kernels.name(config.device)},
@@ -146,20 +145,19 @@ def log(model: LoopedTransformer, prompts, progress: Progress) -> None:
     config, step = model.config, progress.step
     errors = evaluation.target_errors(model, prompts, [config.n_examples]).mean(axis=(1, 2))
     since = (step - 1) // config.log_every * config.log_every
-    loss = float(progress.losses[since:step].cpu().double().mean())
-    progress.add("curves.csv", (step, loss, float(errors[-1]), float(errors.mean())))
-    if not math.isfinite(loss):
+    loss = progress.losses[since:step].cpu().double().mean()
+    progress.add("curves.csv", (float(loss), float(errors[-1]), float(errors.mean())))
+    if not loss.isfinite():
         progress.diverged = step
 
 
 def look(model: LoopedTransformer, draws, prompts, progress: Progress) -> None:
     """A row of the probes and, from the source's random numbers, of its checks."""
     errors, attention = evaluation.probe(model, prompts)
-    progress.add("probes.csv", (progress.step, *errors))
-    progress.add("attention.csv", *((progress.step, *row) for row in attention))
+    progress.add("probes.csv", errors)
+    progress.add("attention.csv", *attention)
     if model.config.random_numbers == "torch":
-        error = evaluation.mean_iteration_error(model, draws.check())
-        progress.add("checks.csv", (progress.step, error))
+        progress.add("checks.csv", (evaluation.mean_iteration_error(model, draws.check()),))
 
 
 def save(path: Path, model: LoopedTransformer, optimiser, draws, progress: Progress) -> None:

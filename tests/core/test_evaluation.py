@@ -4,11 +4,12 @@ import math
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy import stats
 
-from icl_core import evaluation, sampler
+from icl_core import evaluation, records, sampler
 from icl_core.config import Config
 from icl_core.encodings import VARIANTS
 from icl_core.model import ALL, QUERY, X_TOKENS
@@ -133,24 +134,27 @@ def test_the_zero_predictor_is_what_a_silent_model_scores(perturbed, d):
     assert zero == pytest.approx(1, abs=0.12)
 
 
-# Tables.
+# Rows of the tables that are recorded.
+
+
+def rows_of(name, rows):
+    return pd.DataFrame(rows, columns=records.COLUMNS[name])
 
 
 @pytest.mark.parametrize("variant", ["SPE", "LPE + CM"])
 @pytest.mark.parametrize("b", [1, 3])
-def test_the_errors_table_has_a_row_for_every_k_and_every_iteration(perturbed, variant, b):
+def test_the_errors_have_a_row_for_every_k_and_every_iteration(perturbed, variant, b):
     """Earlier iterations at k = n; means and intervals of the right prompts, in the right rows."""
     config = small(variant=variant, b=b)
     model, prompts = perturbed(config), sampler.evaluation_prompts(config)
-    table = evaluation.errors_table(model, prompts)
-    assert list(table.columns) == ["loops", "k", "error", "low", "high"]
+    table = rows_of("errors.csv", evaluation.error_rows(model, prompts))
     keys = [(t, 5) for t in range(1, b)] + [(b, k) for k in KS]
     assert list(table[["loops", "k"]].itertuples(index=False, name=None)) == keys
     errors = evaluation.target_errors(model, prompts, KS)
     expected = [errors[loops - 1, k].mean() for loops, k in keys]
     np.testing.assert_allclose(table.error, expected)
     assert (table.low < table.error).all() and (table.error < table.high).all()
-    again = evaluation.errors_table(model, prompts)
+    again = rows_of("errors.csv", evaluation.error_rows(model, prompts))
     assert again.equals(table)  # the bootstrap is seeded
 
 
@@ -160,7 +164,7 @@ def test_the_intervals_are_bootstrap_s_over_prompts(perturbed, monkeypatch):
     samples = 1 + rng.standard_normal((1, 300, 200))  # 300 "k" of mean 1
     monkeypatch.setattr(evaluation, "target_errors", lambda *_: samples)
     model = SimpleNamespace(config=SimpleNamespace(n_examples=299))
-    table = evaluation.errors_table(model, None)
+    table = rows_of("errors.csv", evaluation.error_rows(model, None))
     width = (table.high - table.low) / (2 * 1.96 * samples[0].std(axis=-1) / 200**0.5)
     assert width.mean() == pytest.approx(1, abs=0.06)
     assert 0.90 <= ((table.low < 1) & (table.high > 1)).mean() <= 0.98
@@ -172,8 +176,7 @@ def test_the_source_s_tests_have_a_row_each(perturbed, few_prompts):
     """At x's own standard deviation, mean over iterations, not divided by its variance."""
     config = small(variant="SPE + CM", b=2, seed=451)
     model = perturbed(config)
-    table = evaluation.tests_table(model)
-    assert list(table.columns) == ["launch", "std", "error"]
+    table = rows_of("tests.csv", evaluation.test_rows(model))
     assert list(table.launch) == [*range(1, 11)]
     for row, (std, prompts) in zip(table.itertuples(), sampler.source_tests(config), strict=True):
         with torch.no_grad():
@@ -360,18 +363,6 @@ def whole(d, **changes):
     return sampler.evaluation_prompts(Config(setup="gpt2", d=d, n_examples=9, **changes))
 
 
-@pytest.mark.parametrize("k", [0, 1, 3, 9])
-def test_least_squares_is_numpy_s_of_minimum_norm(k):
-    """Exact from d examples on, 0 without any."""
-    prompts = whole(3, curve_prompts=8, evaluation_prompts=8)
-    predictions = evaluation.least_squares(prompts, k)
-    for tokens, answer, prediction in zip(prompts.tokens.double(), prompts.answers, predictions):
-        x, y = tokens[0 : 2 * k : 2].numpy(), tokens[1 : 2 * k : 2, 0].numpy()
-        expected = tokens[2 * k].numpy() @ np.linalg.lstsq(x, y)[0] if k else 0
-        assert float(prediction) == pytest.approx(expected, abs=1e-6)
-        assert k < 3 or float(prediction) == pytest.approx(float(answer[k]), abs=1e-3)
-
-
 @pytest.mark.parametrize("k", [0, 1, 4])
 @pytest.mark.parametrize("rates", [[], [0.7], [1.2, 0.3]])
 def test_gradient_steps_are_those_written_out(k, rates):
@@ -391,8 +382,8 @@ def test_a_solver_sees_neither_the_answer_nor_what_follows():
     prompts = whole(2, curve_prompts=8, evaluation_prompts=8)
     poisoned = Prompts(prompts.tokens.clone(), torch.full_like(prompts.answers, math.nan))
     poisoned.tokens[:, 9:] = math.nan  # y_5 and all that follows
-    for solve in (evaluation.least_squares, lambda p, k: evaluation.gradient_steps(p, k, [1, 1])):
-        assert torch.equal(solve(poisoned, 4), solve(prompts, 4))
+    clean = evaluation.gradient_steps(prompts, 4, [1, 1])
+    assert torch.equal(evaluation.gradient_steps(poisoned, 4, [1, 1]), clean)
 
 
 def test_the_best_rates_are_the_best():
