@@ -1,17 +1,13 @@
 """What a training step asks of its prompts: a function an objective."""
 
-from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from icl_core import evaluation
-from icl_core.config import HINTS, Config
-from icl_core.config import OBJECTIVES as NAMES
+from icl_core.config import HINTS, OBJECTIVES, Config
 from icl_core.model import QUERY, X_TOKENS, Rows
 from icl_core.sampler import HIDING, LENGTHS, Prompts, generator
 
@@ -35,13 +31,9 @@ def query(prompts: Prompts, config: Config, step: int) -> Asked:
     return Asked(prompts.tokens, prompts.answers[:, -1:], QUERY)
 
 
-def at_random_k(objective: Callable[..., Asked]) -> Callable[..., Asked]:
-    """The same of prompts cut to a random number of examples, 0 … n alike."""
-
-    def of_cut_prompts(prompts: Prompts, config: Config, step: int) -> Asked:
-        return objective(prompts.cut(random_k(config, step)), config, step)
-
-    return of_cut_prompts
+def at_random_k(objective, prompts: Prompts, config: Config, step: int) -> Asked:
+    """The objective's, of prompts cut to a random number of examples, 0 … n alike."""
+    return objective(prompts.cut(random_k(config, step)), config, step)
 
 
 def random_k(config: Config, step: int) -> int:
@@ -81,23 +73,23 @@ def hinted(prompts: Prompts, config: Config, step: int, steps: range, **hint) ->
 @lru_cache
 def hinting(config: Config, heads: int, back: int = 0, added: float = 5.0) -> Tensor:
     """(1, layers, H, L, L): what is added at y_i → x_{i - back} in the first heads of layer 1."""
-    y, n = range(1 + 2 * back, config.n_tokens, 2), config.n_examples - back
-    looks = evaluation.hiding(config, y, range(0, 2 * n, 2), [0]).isinf()
-    led = looks & (torch.arange(config.n_heads) < heads)[:, None, None]
-    return torch.where(led, added, 0.0).to(config.device)
+    y = torch.arange(1 + 2 * back, config.n_tokens, 2)
+    change = torch.zeros(1, config.n_layers, config.n_heads, config.n_tokens, config.n_tokens)
+    change[0, 0, :heads, y, y - 1 - 2 * back] = added
+    return change.to(config.device)
 
 
-FUNCTIONS = [all_tokens, query, at_random_k(query), at_random_k(all_tokens), hidden, queries]
-FUNCTIONS += [query_later, *(partial(hinted, **own) for own in HINTS.values())]
-OBJECTIVES = dict(zip(NAMES, FUNCTIONS, strict=True))
+FUNCTIONS = [all_tokens, query, partial(at_random_k, query), partial(at_random_k, all_tokens)]
+FUNCTIONS += [hidden, queries, query_later, *(partial(hinted, **own) for own in HINTS.values())]
+BY_NAME = dict(zip(OBJECTIVES, FUNCTIONS, strict=True))
 
 
 def asked(prompts: Prompts, config: Config, step: int) -> Asked:
     """This step's prompts as the config's objective sees them, on its device."""
-    parts = OBJECTIVES[config.objective](prompts, config, step)
+    parts = BY_NAME[config.objective](prompts, config, step)
     return Asked(*(p.to(config.device) if isinstance(p, Tensor) else p for p in parts))
 
 
 def loss(predictions: Tensor, answers: Tensor, d: int) -> Tensor:
     """Squared error / d, mean over all of predictions (T, B, R); answers: (B, R)."""
-    return F.mse_loss(predictions, answers.expand_as(predictions)) / d
+    return torch.nn.functional.mse_loss(predictions, answers.expand_as(predictions)) / d

@@ -25,7 +25,7 @@ def prompts():
 
 
 def test_the_objectives_are_those_of_the_configuration():
-    assert list(objectives.OBJECTIVES) == list(OBJECTIVES)
+    assert list(objectives.BY_NAME) == list(OBJECTIVES)
 
 
 @pytest.mark.parametrize("step", [0, 7])
