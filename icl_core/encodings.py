@@ -9,10 +9,7 @@ from itertools import product
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-
-ENCODINGS: dict[str, type["Encoding"]] = {}  # short name -> class, in the order of this file
 
 
 class Encoding(nn.Module):
@@ -44,7 +41,7 @@ class Encoding(nn.Module):
         return None
 
 
-ENCODINGS[""] = Encoding
+ENCODINGS = {"": Encoding}  # short name -> class, in the order of this file
 
 
 class Sinusoidal(Encoding):
@@ -155,11 +152,8 @@ MASKS = {  # n tokens -> (L, L), added to the scores: -inf where a token may not
     "": lambda n: torch.zeros(n, n),  # every token sees every other
     "CM": lambda n: torch.full((n, n), -torch.inf).triu(1),  # none sees a later one
     # The examples see each other, the query sees all, and none of them sees the query.
-    "PM": lambda n: F.pad(torch.full((n - 1, 1), -torch.inf), (n - 1, 0, 0, 1)),
+    "PM": lambda n: nn.functional.pad(torch.full((n - 1, 1), -torch.inf), (n - 1, 0, 0, 1)),
 }
 DASHES = {"": "--", "CM": "-", "PM": "-."}  # in every figure
 # Variant -> its encoding and mask: ``SPE + CM``, ``LPE``, …, ``none``.
-VARIANTS = {
-    " + ".join(part for part in (encoding, mask) if part) or "none": (encoding, mask)
-    for encoding, mask in product(ENCODINGS, MASKS)
-}
+VARIANTS = {" + ".join(filter(None, both)) or "none": both for both in product(ENCODINGS, MASKS)}

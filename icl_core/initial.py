@@ -48,11 +48,10 @@ def _fill_blocks(model: LoopedTransformer, rng: np.random.Generator) -> None:
     width, residual = model.config.width, 0.02 / np.sqrt(2 * len(model.blocks))
     for block in model.blocks:
         layers = block.attention.qkv, block.attention.out, block.mlp_in, block.mlp_out
-        q, kv = (rng.standard_normal((width, size)) for size in (width, 2 * width))
-        values = [np.concatenate([q, kv], axis=1)]
-        values += [rng.standard_normal(layer.weight.shape[::-1]) for layer in layers[1:]]
-        for layer, own, std in zip(layers, values, (0.02, residual, 0.02, residual)):
-            _fill(layer.weight, std * own)
+        for layer, std in zip(layers, (0.02, residual, 0.02, residual)):
+            sizes = [width, 2 * width] if layer is block.attention.qkv else [layer.out_features]
+            parts = [rng.standard_normal((layer.in_features, size)) for size in sizes]
+            _fill(layer.weight, std * np.concatenate(parts, axis=1))
             nn.init.zeros_(layer.bias)
 
 

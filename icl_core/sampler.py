@@ -14,7 +14,6 @@ from icl_core.config import Config
 
 # The first word of a generator's seed: no two of these share a stream, whatever seed and step.
 TRAINING, EVALUATION, WEIGHTS, BOOTSTRAP, LENGTHS, HIDING = range(6)
-SPARSITY, HIDDEN, DEPTH = 2, 100, 4
 # The source's: prompts of a check and of a test; seed and number of the tests, seeds in order.
 CHECK_PROMPTS, TEST_PROMPTS = 320, 1280
 TEST_SEED, N_TESTS, TEST_ORDER = 520_195_946, 10, (42, 451, 1984)
@@ -105,31 +104,31 @@ def linear(rng: np.random.Generator, x: np.ndarray, w: np.ndarray) -> np.ndarray
     return np.einsum("bnd,bd->bn", x, w)
 
 
-def sparse(rng: np.random.Generator, x: np.ndarray, w: np.ndarray) -> np.ndarray:
+def sparse(rng: np.random.Generator, x: np.ndarray, w: np.ndarray, kept: int = 2) -> np.ndarray:
     """y = √(d / 2) wᵀx, all but two coordinates of w at zero (Garg et al. §5; two is ours)."""
     d = w.shape[1]
-    kept = rng.random(w.shape).argsort(axis=1) < SPARSITY
-    return linear(rng, x, w * kept) * np.sqrt(d / min(d, SPARSITY), dtype=np.float32)
+    chosen = rng.random(w.shape).argsort(axis=1) < kept
+    return linear(rng, x, w * chosen) * np.sqrt(d / min(d, kept), dtype=np.float32)
 
 
-def network(rng: np.random.Generator, x: np.ndarray, w: np.ndarray) -> np.ndarray:
+def network(rng: np.random.Generator, x: np.ndarray, w: np.ndarray, units: int = 100) -> np.ndarray:
     """y = Σ_j a_j max(0, v_jᵀx), 100 units, v_j, a_j / √(2 / 100) ~ N(0, 1) (Garg et al. §5)."""
-    v = rng.standard_normal((len(x), HIDDEN, x.shape[-1]), dtype=np.float32)
-    a = np.sqrt(2 / HIDDEN, dtype=np.float32) * rng.standard_normal((len(x), HIDDEN, 1), np.float32)
+    v = rng.standard_normal((len(x), units, x.shape[-1]), dtype=np.float32)
+    a = np.sqrt(2 / units, dtype=np.float32) * rng.standard_normal((len(x), units, 1), np.float32)
     return (np.maximum(x @ v.mT, 0) @ a)[..., 0]
 
 
-def tree(rng: np.random.Generator, x: np.ndarray, w: np.ndarray) -> np.ndarray:
+def tree(rng: np.random.Generator, x: np.ndarray, w: np.ndarray, depth: int = 4) -> np.ndarray:
     """y = √d · the leaf, N(0, 1), that signs of random coordinates lead to, depth 4 (Garg §5)."""
     n_prompts, n_points, d = x.shape
-    asked = rng.integers(d, size=(n_prompts, 2**DEPTH - 1))
-    leaves = np.sqrt(d, dtype=np.float32) * rng.standard_normal((n_prompts, 2**DEPTH), np.float32)
+    asked = rng.integers(d, size=(n_prompts, 2**depth - 1))
+    leaves = np.sqrt(d, dtype=np.float32) * rng.standard_normal((n_prompts, 2**depth), np.float32)
     node = np.zeros((n_prompts, n_points), dtype=int)
-    for _ in range(DEPTH):
+    for _ in range(depth):
         coordinate = np.take_along_axis(asked, node, axis=1)
         value = np.take_along_axis(x, coordinate[..., None], axis=2)[..., 0]
         node = 2 * node + 1 + (value > 0)
-    return np.take_along_axis(leaves, node - (2**DEPTH - 1), axis=1)
+    return np.take_along_axis(leaves, node - (2**depth - 1), axis=1)
 
 
 FUNCTIONS = {"linear": linear, "sparse": sparse, "network": network, "tree": tree}
