@@ -147,9 +147,8 @@ def held(path: Path) -> Iterator[None]:
 
 def commit() -> str | None:
     """The project's own git commit, -dirty if the working tree differs; else ICL_COMMIT's value."""
-    command = ["git", f"--git-dir={PROJECT / '.git'}", f"--work-tree={PROJECT}", "describe"]
-    command += ["--always", "--dirty", "--abbrev=40"]
-    git = subprocess.run(command, capture_output=True) if shutil.which("git") else None
+    call = ["git", "--git-dir=.git", "describe", "--always", "--dirty", "--abbrev=40"]
+    git = subprocess.run(call, cwd=PROJECT, capture_output=True) if shutil.which("git") else None
     return (git and git.stdout.decode().strip()) or os.environ.get("ICL_COMMIT")
 
 
@@ -165,9 +164,8 @@ def write_run(out: str, config: Config, made_by: dict, tables: dict, tensors: di
     tables: file name -> rows, as in COLUMNS; tensors: file name -> tensors by name.
     """
     folder = run_folder(out, config)
-    for left in folder.parent.glob(f".{folder.name}.*"):  # by a process that was killed here: the
-        shutil.rmtree(left, ignore_errors=True)  # training one holds the run's lock
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
+    temporary = folder.with_name(f".{folder.name}.part")  # ours alone: we hold the run's lock
+    shutil.rmtree(temporary, ignore_errors=True)  # left by a process that was killed here
     temporary.mkdir(parents=True)
     try:
         text = json.dumps({"config": config.model_dump(mode="json"), **made_by}, indent=2)

@@ -178,11 +178,11 @@ def test_the_folder_appears_only_when_it_is_complete(tmp_path, monkeypatch, writ
 def test_what_a_killed_writer_left_goes_when_the_run_is_written(tmp_path, write):
     """And what belongs to another run's writer stays."""
     place = tmp_path / "data/smoke/spe_cm"
-    for name in (".b1-seed42.abc", ".b1-seed4.abc"):
+    for name in (".b1-seed42.part", ".b1-seed4.part"):
         (place / name).mkdir(parents=True)
         (place / name / "config.json").write_text("{}")
     write(small())
-    assert {path.name for path in place.iterdir()} == {"b1-seed42", ".b1-seed4.abc"}
+    assert {path.name for path in place.iterdir()} == {"b1-seed42", ".b1-seed4.part"}
 
 
 def test_what_is_recorded_is_not_overwritten(write):
