@@ -665,10 +665,10 @@ text.say(
     "повторили его, но с шага 1500 до 3000 прибавляли в одной голове 5 к логитам, с которыми ответы смотрят на свои точки. Запуск "
     "обучился: {hint}. Такая же подсказка на соседнюю точку ничего не дала ({control}). Саму голову модель вырастила, когда подсказка "
     "кончилась ([приложение, глава 6](6_interventions.ipynb)).",
-    en="**A hint makes the failed run learn.** In the SPE + CM run that did not learn there is nothing to hide: {before} and {after}. We "
-    "repeated it, but from step 1,500 to 3,000 added 5, in one head, to the logits with which answers look at their own points. It "
-    "learned: {hint}. The same hint at the neighbour’s point did nothing ({control}). The model grew the head itself once the hint was "
-    "over ([appendix, chapter 6](6_interventions.ipynb)).",
+    en="**A hint makes the failed run learn.** In the SPE + CM run that did not learn nothing is lost by hiding ({before} and {after}). "
+    "Repeated with 5 added, in one head and steps 1,500 to 3,000, to the logits with which answers look at their own points, it learned: "
+    "{hint}. The same hint at the neighbour did nothing ({control}). The head itself grew once the hint was over "
+    "([appendix, chapter 6](6_interventions.ipynb)).",
     holds=len(stuck) == 1 and linked and hint < 0.15 and control > 2 / 3,
     **{"before": short(stuck.nothing.iloc[0]), "after": short(stuck.pair.iloc[0])},
     **{"hint": short(hint), "control": short(control)},
@@ -905,10 +905,10 @@ text.say(
 # %% [markdown] tags=["en"]
 # ## What we do not know
 #
-# - **What is chance.** The author has three seeds; we too have three in the GPT-2 setup, one with a loop. New seeds, up to
-#   seventeen per variant, are still being trained.
-# - **What longer training would do.** We stop after 7 500 steps, as he does, or 10 000 in the GPT-2 setup.
-# - **Why some runs find the link by themselves.** The hint rescued one run; on the other that did not
-#   learn, the looped one, it is still to be tried.
+# - **What is chance.** The author has three seeds, we have three in the GPT-2 setup, one with a loop. New seeds are still
+#   being trained.
+# - **Longer training.** We stop after 7,500 steps, as he does, or 10,000 in the GPT-2 setup.
+# - **Why some runs find the link by themselves.** The hint rescued one run; the looped one that did
+#   not learn is still to be tried.
 # - **Other tasks and sizes.** Functions here are linear, without noise, and there are two layers.
 # - **Other decisions.** The threshold, a standard deviation of $x$ of 1 and the last iteration are our choices.
