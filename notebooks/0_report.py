@@ -136,7 +136,7 @@ def draw_cell(ax, variant):
         ax.plot(place, run.table("checks.csv").error.iloc[-1], "o", ms=4.5, color=colour)
     words = f"learned {learned_of_6[variant]} of 6"
     words = f"copies\n{words}" if variant in ("SPE", "LPE") else words
-    place, edge = (0.04, "bottom") if "CM" not in variant else (0.97, "top")
+    place, edge = (0.97, "top") if VARIANTS[variant][1] else (0.04, "bottom")
     ax.text(0.04, place, words, va=edge, fontsize=9, transform=ax.transAxes)
 
 

@@ -553,7 +553,7 @@ if {1, 5} <= {*both} and {*masked} <= {*both.reset_index().variant}:
     )
 
 # %%
-six = [name for name in masked + unmasked if "TPE" not in name]
+six = masked[:3] + unmasked[:3]
 n_looped = sum(run.config.b == 5 and run.config.variant in six for run in his_runs)
 if his_runs and n_looped < 3 * len(six):
     text.say(

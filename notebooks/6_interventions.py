@@ -145,13 +145,13 @@ hinted = [training.run(own, out) for own in configs]
 
 
 # %%
-def outcome(run, name):
+def outcome(run):
     """Take-off, target error at the end, and what it is with the pair hidden in layer 1."""
     curves, last = run.table("curves.csv"), run.table("probes.csv").iloc[-1]
-    return name, claims.take_off(curves), last.error, last.pair_hidden_layer_1
+    return claims.take_off(curves), last.error, last.pair_hidden_layer_1
 
 
-rows = [outcome(run, name) for run, name in zip(hinted, ["no hint", *hints.values()])]
+rows = [(name, *outcome(run)) for run, name in zip(hinted, ["no hint", *hints.values()])]
 columns = ["hint", "takes off at step", "target error", "own point hidden"]
 text.table(pd.DataFrame(rows, columns=columns), digits=2)
 
@@ -201,7 +201,7 @@ if complete:
 
 # %%
 if complete:
-    at_end = {name: outcome(own[0], name)[1:3] for name, own in given_hints.items()}
+    at_end = {name: outcome(own[0])[:2] for name, own in given_hints.items()}
     flown = {name for name, (step, _) in at_end.items() if step > 0}
     errors = [at_end[name][1] for name in flown]
     controls = {name: at_end[name][1] for name in list(hints)[-2:]}  # at the neighbour
@@ -217,7 +217,7 @@ if complete:
         "measured without it. <!-- alt: Six panels of error curves: in four the curve with a hint leaves the grey one downwards, in two it lies on it -->",
         holds=flown == {*hints} - {"hint-1500-1800", *controls},
         **{"n": len(flown), "low": short(min(errors)), "high": short(max(errors))},
-        **{"stuck": short(outcome(stuck[0], "")[2]), "late": short(at_end["hint-1500-1800"][1])},
+        **{"stuck": short(outcome(stuck[0])[1]), "late": short(at_end["hint-1500-1800"][1])},
         control=short(controls["hint-at-the-neighbour-1500-3000"]),
     )
 
@@ -291,7 +291,7 @@ if all(early.values()):
 def against(run, name):
     """Take-off and error at the end, without the hint and with it."""
     both = *recorded("source", name, run.config.seed), run
-    steps, errors = zip(*(outcome(own, name)[1:3] for own in both))
+    steps, errors = zip(*(outcome(own)[:2] for own in both))
     return name, *steps, *errors
 
 
@@ -350,8 +350,8 @@ lines |= {name: recorded("source", name, *seeds) for name in ("CM", "LPE + CM")}
 if blind:
     figure, axes = plt.subplots(figsize=(drawing.WIDTH, 3.4))
     for name, runs in lines.items():
-        look = drawing.style(name.partition(",")[0]) | ({"linestyle": ":"} if runs is blind else {})
         for run in runs:
+            look = drawing.style(run.config.variant) | ({"linestyle": ":"} if runs is blind else {})
             label = name if run is runs[0] else None
             draw_error(axes, run, **look, linewidth=1.5, label=label)
     axes.set(yscale="log", xlabel="step", ylabel="squared error / d")
@@ -360,7 +360,7 @@ if blind:
 
 # %%
 if blind:
-    ends = {name: [outcome(run, "")[2] for run in runs] for name, runs in lines.items()}
+    ends = {name: [outcome(run)[1] for run in runs] for name, runs in lines.items()}
     text.say(
         role="caption",
         ru="**Без пар LPE + CM не учится.** Если всё обучение ответам закрыты их точки, ошибка к концу {blind}; у одной маски {masked}, без запрета "
