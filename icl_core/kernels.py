@@ -28,7 +28,9 @@ log = logging.getLogger(__name__)
 
 
 def name(device: str = "cpu") -> str | None:
-    """What a run's provenance calls the kernel; None where it can't be had. Raises nothing."""
+    """What a run's provenance calls the kernel, or the GPU; None for plain torch on a CPU."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_name(device)
     return NAME if device == "cpu" and _library() else None
 
 

@@ -79,6 +79,12 @@ def errors(found, expected):
     return [((f - e).abs().max() / e.abs().max()).item() for f, e in zip(found, expected)]
 
 
+def test_on_a_gpu_its_name_stands_for_the_kernel(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"a GPU, {device}")
+    assert kernels.name("cuda:1") == "a GPU, cuda:1"
+    assert kernels.name("meta") is None
+
+
 @needs_kernel
 @pytest.mark.parametrize("rows", ROWS)
 @pytest.mark.parametrize("bias", BIASES)
