@@ -150,7 +150,7 @@ Beside GPT2Model of transformers (setup gpt2, LPE + CM, b = 1; the same prompts,
 {gpt2:.0f} ms a step against {ours:.0f} ms, {ratio:.2f} times as fast. The error of curves.csv takes
 {looks:.1%} of a run at b = 1.
 
-What was tried is in [attempts.md](attempts.md). Nothing is measured on a GPU: none could be had.
+On a GPU: [gpu.md](gpu.md). What was tried: [attempts.md](attempts.md).
 """
 
 

@@ -1,7 +1,7 @@
 """Trains the missing runs of a list, in the order of value; several may work on one list at once.
 
 OMP_WAIT_POLICY=PASSIVE python -m icl_core.fill grids/records.yaml
-python -m icl_core.fill grids/records.yaml --device cuda --workers 12 --seconds 500 --tars DIR
+python -m icl_core.fill grids/records.yaml --device cuda --workers 8 --seconds 500 --tars DIR
 """
 
 import argparse
