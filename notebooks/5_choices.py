@@ -279,12 +279,12 @@ if both:
         ru="Почти всё, что автор сказал или ожидал (строки), верно в обеих постановках или неверно в обеих; внизу то, в чём они "
         "расходятся. В клетке — сколько запусков это подтверждают, а где сравниваются два варианта — сколько пар запусков; чем "
         "темнее, тем больше их доля. ✓ — больше 60 %, ✗ — меньше 40 %, ≈ — между ними; $b = 1$. Пары берутся по зерну, если у "
-        "вариантов общие начальные веса и батчи (3 пары), иначе каждый запуск с каждым (9). "
+        "вариантов общие начальные веса и батчи, иначе каждый запуск с каждым. "
         "<!-- alt: Таблица: одиннадцать утверждений автора, в двух столбцах доля подтверждений в двух постановках; расходятся они в том, обучается ли SPE без маски и списывает ли LPE -->",
         en="Nearly everything that the author said or expected (rows) is true in both setups or in neither; at the bottom is what "
         "they disagree about. A cell counts the runs that bear it out, or the pairs of runs where two variants are compared; the "
         "darker, the larger their share. ✓ is above 60%, ✗ below 40%, ≈ between; $b = 1$. Pairs are taken by seed where variants "
-        "share initial weights and batches (3 pairs), otherwise each run with each (9). "
+        "share initial weights and batches, otherwise each run with each. "
         "<!-- alt: A table of eleven statements of the author’s, in two columns the share of runs that bear them out in the two setups, which part on whether SPE learns without a mask and whether LPE copies -->",
         holds=copied["source"][0] == copied["source"][1] and copied["gpt2"][0] == 0,
     )
@@ -306,16 +306,16 @@ if both:
 if both:
     text.say(
         ru="**Многое от постановки не зависит.** При $b = 1$ LPE с маской лучше, чем без неё, во всех парах запусков "
-        "({pairs}), и взлетает каждый раз. SPE с маской взлетает, если повезёт: {took} из {all_took}. SPE без маски "
-        "списывает: {leaks} из {all_leaks}.",
+        "({pairs}). Взлетает ли модель с маской, решает случай: LPE + CM взлетела в {sure} запусках из {all_sure}, SPE + CM — в "
+        "{took} из {all_took}. SPE без маски списывает: {leaks} из {all_leaks}.",
         en="**Much does not hang on the setup.** At $b = 1$ LPE with the mask is better than without it in all pairs of "
-        "runs ({pairs}), and takes off every time. SPE with the mask takes off if it is lucky: {took} of {all_took}. "
-        "SPE without the mask copies: {leaks} of {all_leaks}.",
+        "runs ({pairs}). Whether a model with the mask takes off is a matter of luck: LPE + CM did in {sure} runs of {all_sure}, "
+        "SPE + CM in {took} of {all_took}. SPE without the mask copies: {leaks} of {all_leaks}.",
         holds=better == pairs
-        and sure == all_sure
-        and 0.4 < took / all_took < 1
+        and 0.4 < took / all_took < 1 > sure / all_sure > 0.6
         and leaks == all_leaks,
-        **dict(pairs=pairs, took=took, all_took=all_took, leaks=leaks, all_leaks=all_leaks),
+        **dict(pairs=pairs, sure=sure, all_sure=all_sure, leaks=leaks, all_leaks=all_leaks),
+        **dict(took=took, all_took=all_took),
     )
 
 # %%
