@@ -771,6 +771,8 @@ told = {
     for name in compared
     for i, place in enumerate(places, start=1)
 }
+
+# %%
 curves = {
     run.key: run.table("curves.csv").set_index("step").target_error
     for run in runs
