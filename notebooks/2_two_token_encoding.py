@@ -266,7 +266,8 @@ axes[0].set_ylim(0, min(2, max(1.1, 1.05 * full.at_n.max())))
 draw_curves(axes[0])
 axes[0].set_xlim(min(0, axes[0].get_xlim()[0]))  # where its words begin
 draw_runs(axes[1], full[full.b.isin(full[full.variant == "TPE + CM"].b)])
-axes[1].set_xlim(0, max(1.1, 1.05 * full.at_n.max()))
+axes[1].set_xscale("log")
+axes[1].set_xlim(right=max(1.3, 1.2 * full.at_n.max()))
 if setup == "source" and len(taken):
     place = dict(ha="right", va="center", fontsize=9)
     axes[1].text(0.94 * taken.at_n.min(), 3, "as the mask alone", **place)
@@ -277,10 +278,10 @@ if setup == "source" and b == 1:
     text.say(
         role="caption",
         ru="С двумя векторами модель взлетает позже и приходит туда же, куда и с одной маской. Сверху ошибка на запросе по "
-        "ходу обучения, линия — запуск; снизу она же после обучения, точка — запуск, пустая, если он не взлетел. "
+        "ходу обучения, линия — запуск; снизу она же после обучения, точка — запуск (кружок $b = 1$, ромб $b = 5$), пустая, если он не взлетел. "
         "<!-- alt: Кривые ошибки на запросе пяти вариантов и точки всех запусков: TPE + CM рядом с CM, LPE + CM ниже -->",
         en="With two vectors the model takes off later and ends where it does with the mask alone. Above the target "
-        "error during training, a line a run; below the same after training, a dot a run, hollow if it has not taken off. "
+        "error during training, a line a run; below the same after training, a dot a run (circles $b = 1$, diamonds $b = 5$), hollow if it has not taken off. "
         "<!-- alt: Curves of the target error of five variants and dots of all runs: TPE + CM beside CM, LPE + CM below -->",
         holds=taken.take_off.min() > of(full, "CM", 1).take_off.max(),
     )
