@@ -238,11 +238,11 @@ def draw_curves(axes):
         for run in own.itertuples():
             curve, stuck = every_run[run.Index].table("curves.csv"), np.isnan(run.take_off)
             label = variant if run.Index == middle else None
-            label = f"{variant}, stuck" if stuck and run.mask else label
+            label = f"{variant}, did not learn" if stuck and run.mask else label
             look = drawing.style(variant) | {"linewidth": 1.2}
             axes.plot(curve.step, curve.target_error, label=label, **look)
     axes.axhline(2 / 3, color="grey", linewidth=0.8, linestyle=":")
-    axes.text(0, 0.68, "take-off", color="0.4", fontsize=9)
+    axes.text(0, 0.64, "learned if below", color="0.4", fontsize=9, va="top")
     axes.text(0, 0.06, "solid: with the mask\ndashed: without it", fontsize=9)
     axes.set(xlabel="step", ylabel="squared error / d", title=f"target error, b = {b}")
     drawing.name_lines(axes)
@@ -270,7 +270,7 @@ axes[1].set_xscale("log")
 axes[1].set_xlim(right=max(1.3, 1.2 * full.at_n.max()))
 if setup == "source" and len(taken):
     place = dict(ha="right", va="center", fontsize=9)
-    axes[1].text(0.94 * taken.at_n.min(), 3, "as the mask alone", **place)
+    axes[1].text(0.85 * taken.at_n.min(), 3, "as the mask alone", **place)
 text.figure("type_runs", figure)
 
 # %%

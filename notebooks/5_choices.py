@@ -211,7 +211,7 @@ said = {  # as he said or expected it -> what is counted
     "LPE + CM is better than SPE + CM": ("LPE + CM", "SPE + CM"),
     "SPE alone “overfits”: copies": ("SPE", "copies"),
     "LPE alone “overfits”: copies": ("LPE", "copies"),
-    "SPE + CM learns, not always": ("SPE + CM", "learns"),
+    "SPE + CM learns": ("SPE + CM", "learns"),
     "SPE + CM is no better than CM": ("CM", "SPE + CM"),
     "TPE + CM is better than LPE + CM": ("TPE + CM", "LPE + CM"),
 }

@@ -39,6 +39,7 @@ def test_no_command_is_left_untried():
     assert [c.split()[0] for c in others] == [".venv/bin/papermill"]
 
 
+@pytest.mark.long  # the smoke grid executes the same notebook
 def test_the_papermill_command_makes_a_run(tmp_path):
     """As README has it but for the setup and for where it goes."""
     (command,) = (c for c in commands("README.md") if "papermill" in c)
