@@ -285,7 +285,11 @@ def test_a_printed_page_cuts_no_figure(opened, name):
 
 
 @pytest.mark.parametrize(
-    ("name", "width", "scheme"), [("appendix.ru", 390, "light"), ("appendix.en", 1280, "dark")]
+    ("name", "width", "scheme"),
+    [
+        ("appendix.ru", 390, "light"),
+        pytest.param("appendix.en", 1280, "dark", marks=pytest.mark.long),
+    ],
 )
 def test_axe_finds_no_serious_problem(opened, name, width, scheme):
     page = opened(name, width=width, scheme=scheme)

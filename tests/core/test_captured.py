@@ -311,7 +311,11 @@ def test_the_pretended_device_refuses_to_mix(device):
     assert device.copies["to device", (2,)] == 1
 
 
-@pytest.mark.parametrize("variant", [*ENCODED, *(f"{name} + CM" for name in ENCODED), "PM", "CM"])
+@pytest.mark.parametrize(
+    "variant",
+    [*(f"{name} + CM" for name in ENCODED), "PM"]
+    + [pytest.param(name, marks=pytest.mark.long) for name in (*ENCODED, "CM")],
+)
 def test_nothing_but_the_batch_is_copied_in_a_step(device, variant):
     """A block of batches at a time, in two pieces; masks, rows and losses stay where they are."""
     config = there(variant=variant, b=2, steps=12, probe_every=100)
@@ -335,7 +339,7 @@ def test_nothing_but_the_batch_is_copied_in_a_step(device, variant):
         ("torch", "RoPE", "query"),
         ("numpy", "SPE + CM", "hidden"),
         ("numpy", "ALiBi", "pair hidden"),
-        ("numpy", "TPE", "random k"),
+        pytest.param("numpy", "TPE", "random k", marks=pytest.mark.long),
     ],
 )
 def test_a_run_on_the_device_is_that_of_the_cpu(tmp_path, monkeypatch, kind, variant, objective):
