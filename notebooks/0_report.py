@@ -314,7 +314,7 @@ apart_by = pd.Series({key: max(own) / min(own) for key, own in ends.items()}).gr
 text.say(
     ru="На разных рисунках числа одной модели расходятся: без цикла самое большее в {one} раза (промпты разные), с циклом до {five} раз: автор "
     "усредняет ошибку по итерациям, а мы, кроме рисунка 1, берём последнюю.",
-    en="One model’s numbers vary between figures: without a loop by a factor of {one} at most (prompts differ), with a loop by up to {five}: the "
+    en="One model’s numbers vary between figures: without a loop by a factor of {one} (prompts differ), with a loop by up to {five}: the "
     "author averages over iterations, while we, except in Figure 1, take the last.",
     holds=1 < apart_by[1] < 2 < apart_by[5],
     **{"one": round(apart_by[1], 1), "five": round(apart_by[5])},
@@ -657,11 +657,11 @@ text.say(
 text.say(
     ru="**Подсказка помогла запуску, который не обучился.** У этого запуска SPE + CM запрет ничего не меняет: {before} до, {after} после. Мы "
     "повторили его, но с шага 1500 до 3000 прибавляли в одной голове 5 к логитам, с которыми ответы смотрят на свои точки. Запуск "
-    "обучился: {hint}. Такая же подсказка на соседнюю точку ничего не дала ({control}). Свою голову для связи модель вырастила уже после "
-    "подсказки ([приложение, глава 6](6_interventions.ipynb)).",
+    "обучился: {hint}. Такая же подсказка на соседнюю точку ничего не дала ({control}) "
+    "([приложение, глава 6](6_interventions.ipynb)).",
     en="**A hint made the failed run learn.** In the SPE + CM run that did not learn hiding changes nothing ({before} before, {after} after). "
     "Repeated with 5 added, in one head during steps 1,500⁠–⁠3,000, to the logits with which answers look at their own points, it learned: "
-    "{hint}. The same hint at the neighbour did nothing ({control}). A head for the link grew only after the hint "
+    "{hint}. The same hint at the neighbour did nothing ({control}) "
     "([appendix, chapter 6](6_interventions.ipynb)).",
     holds=len(stuck) == 1 and linked and hint < 0.15 and control > 2 / 3,
     **{"before": short(stuck.nothing.iloc[0]), "after": short(stuck.pair.iloc[0])},

@@ -242,7 +242,7 @@ def draw_curves(axes):
             look = drawing.style(variant) | {"linewidth": 1.2}
             axes.plot(curve.step, curve.target_error, label=label, **look)
     axes.axhline(2 / 3, color="grey", linewidth=0.8, linestyle=":")
-    axes.text(0, 0.64, "learned if below", color="0.4", fontsize=9, va="top")
+    axes.text(0, 0.64, "threshold", color="0.4", fontsize=9, va="top")
     axes.text(0, 0.06, "solid: with the mask\ndashed: without it", fontsize=9)
     axes.set(xlabel="step", ylabel="squared error / d", title=f"target error, b = {b}")
     drawing.name_lines(axes)

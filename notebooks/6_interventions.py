@@ -405,7 +405,7 @@ if all(asked.values()):
     for panel, (name, runs) in zip(axes, asked.items()):
         for run in runs:
             draw_error(panel, run, **drawing.style("SPE") | {"linewidth": 1.2})
-        panel.set(title=name, xlabel="step", yscale="log", xlim=(0, 10_000))
+        panel.set(title=name, xlabel="step", yscale="log", xticks=(0, 4_000, 8_000))
     axes[0].set_ylabel("squared error / d")
     axes[2].axvline(1000, color="grey", lw=0.8, ls=":")
     axes[2].text(1200, 0.05, "from here on\nthe query alone", va="top", fontsize=9)
