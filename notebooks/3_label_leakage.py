@@ -582,7 +582,7 @@ if all(looped.values()):
 
 # %%
 fives = [run for run in runs_of(["LPE + CM", "SPE + CM", "CM"], b=5) if run.config.place in flown]
-if fives:
+if len({run.config.variant for run in fives}) == 3:
     table = records.tidy(fives, "attention.csv")
     pairing = table[(table.variant == "LPE + CM") & (table.step == table.step.max())]
     weight = pairing.groupby(["layer", "seed", "loop"]).y_to_x.max()
@@ -631,7 +631,7 @@ if all(learning.values()):
 if all(learning.values()):
     checks = records.tidy(runs_of(learning), "probes.csv")
     early, late = checks[checks.error > 0.95], checks[checks.error < 0.5]
-    apart = round((early.pair_hidden - early.error).abs().max(), 2)
+    apart = (early.pair_hidden - early.error).abs().max()
     text.say(
         role="caption",
         ru="Пока ошибка (линия) больше 0,95, без своей точки (кружки) она почти та же: отличие не больше {apart}. Как только она меньше 0,5, "
@@ -641,7 +641,7 @@ if all(learning.values()):
         "below 0.5, without the own point it is {late} or more. The author’s setup, b = 1, a line a run, a check every 1,500 steps. "
         "<!-- alt: Curves of the error with dots above them: the dots part from the curves where the curves fall -->",
         holds=apart < 0.02 and late.pair_hidden.min() > 0.8,
-        **{"apart": apart, "late": round(late.pair_hidden.min(), 1)},
+        **{"apart": short(apart), "late": np.floor(10 * late.pair_hidden.min()) / 10},
     )
 
 # %% [markdown] tags=["ru"]

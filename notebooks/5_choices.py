@@ -143,7 +143,8 @@ text.table(pd.DataFrame(rows, columns=["choice", "the author’s", "GPT-2"]))
 # «Мост» — постановка автора с одной деталью от GPT-2. Если с ней вывод меняется, дело в этой детали.
 #
 # Судим по **ошибке на запросе**: квадрат ошибки, делённый на $d$; 0 — идеально, 1 — модель, которая не знает ничего.
-# **Взлёт** — первый записанный шаг, на котором эта ошибка меньше двух третей. **Списывает** та модель, у которой
+# **Взлёт** — первый записанный шаг, на котором эта ошибка меньше двух третей; модель **обучилась**, если меньше двух
+# третей она и в конце. **Списывает** та модель, у которой
 # предсказание в $x_i$ следует за ответом, подложенным на место $y_i$: ошибка относительно подложенного меньше
 # половины. Порог наш; между 0,02 и 0,85 не попал ни один запуск.
 
@@ -152,7 +153,8 @@ text.table(pd.DataFrame(rows, columns=["choice", "the author’s", "GPT-2"]))
 # on that choice.
 #
 # We judge by the **target error**: the squared error at the query, divided by $d$; 0 is perfect, 1 is a model that
-# knows nothing. **Take-off** is the first logged step at which this error is below two thirds. A model **copies** if
+# knows nothing. **Take-off** is the first logged step at which this error is below two thirds; a model **has
+# learned** if it is below two thirds in the end, too. A model **copies** if
 # its prediction at $x_i$ follows an answer planted in the place of $y_i$: its error against the planted one is below
 # a half. The threshold is ours; no run lies between 0.02 and 0.85.
 
@@ -197,7 +199,7 @@ setups = ["source", "gpt2", *(f"source+{choice}" for choice in choices)]
 variants = ["none", "CM", "SPE", "LPE", "SPE + CM", "LPE + CM", "TPE + CM"]
 asked_for = [Config(setup=own, variant=name) for own in setups for name in variants]
 full = claims.outcomes(records.recorded_runs(out, asked_for))
-full["learns"], full["copies"] = full.take_off.notna(), claims.copies(full.planted)
+full["learns"], full["copies"] = full.at_n < 2 / 3, claims.copies(full.planted)
 full["does not learn"] = ~full.learns
 both = {"source", "gpt2"} <= {*full.setup}
 
@@ -306,11 +308,11 @@ if both:
 if both:
     text.say(
         ru="**Многое от постановки не зависит.** При $b = 1$ LPE с маской лучше, чем без неё, во всех парах запусков "
-        "({pairs}). Взлетает ли модель с маской, решает случай: LPE + CM взлетела в {sure} запусках из {all_sure}, SPE + CM — в "
-        "{took} из {all_took}. SPE без маски списывает: {leaks} из {all_leaks}.",
+        "({pairs}). Обучится ли модель с маской и кодированием, решает случай: LPE + CM обучилась в {sure} запусках из {all_sure}, "
+        "SPE + CM — в {took} из {all_took}. SPE без маски списывает: {leaks} из {all_leaks}.",
         en="**Much does not hang on the setup.** At $b = 1$ LPE with the mask is better than without it in all pairs of "
-        "runs ({pairs}). Whether a model with the mask takes off is a matter of luck: LPE + CM did in {sure} runs of {all_sure}, "
-        "SPE + CM in {took} of {all_took}. SPE without the mask copies: {leaks} of {all_leaks}.",
+        "runs ({pairs}). Whether a model with the mask and an encoding learns is a matter of luck: LPE + CM did in {sure} runs of "
+        "{all_sure}, SPE + CM in {took} of {all_took}. SPE without the mask copies: {leaks} of {all_leaks}.",
         holds=better == pairs
         and 0.4 < took / all_took < 1 > sure / all_sure > 0.6
         and leaks == all_leaks,

@@ -20,6 +20,7 @@ class Backwards(Learned):
 GRID = """out: build/added
 notebooks:
   1_position_and_mask: {setups: [smoke], b: [1], seeds: [0]}
+  2_two_token_encoding: {setups: [smoke], b: [2], seeds: [0]}
 """
 
 
