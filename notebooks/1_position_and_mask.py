@@ -591,7 +591,7 @@ if repeated:
 
 # %%
 def draw_losses(ax, variant, column):
-    """The loss as he has it, mean and standard deviation; else a line a run, the middle one named."""
+    """The loss as he has it, mean and standard deviation; else a line a run, of every second row."""
     own, look = of_all[of_all.variant == variant], drawing.style(variant)
     runs = own.pivot(index="step", columns=["b", "seed"], values=column)
     if pooled and column == "training_loss":
@@ -603,9 +603,7 @@ def draw_losses(ax, variant, column):
         names = {end.index[len(end) // 2]: variant}
         if variant in masked.index and not pooled:
             names |= dict.fromkeys(end.index[end > 2 / 3], f"{variant}, did not learn")
-        for (
-            key
-        ) in end.index:  # every second row: 36 lines of 100 points are a third of the notebook
+        for key in end.index:
             ax.plot(runs[key].iloc[1::2], label=names.get(key), **look | {"linewidth": 1})
 
 
