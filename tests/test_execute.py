@@ -117,6 +117,7 @@ def test_a_kernel_finds_this_checkout_first_and_what_else_its_reader_has(
     assert paths == [os.pathsep.join(expected)]
 
 
+@pytest.mark.long
 def test_a_failed_run_s_log_ends_with_the_whole_reason(tmp_path):
     """In UTF-8, whatever the locale; nothing is written but the notebook with the error."""
     target = tmp_path / "new" / "a.ipynb"
