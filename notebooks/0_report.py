@@ -787,15 +787,15 @@ told = {
     for i, place in enumerate(places, start=1)
 }
 
+
 # %%
-curves = {
-    run.key: run.table("curves.csv").set_index("step").target_error
-    for run in runs
-    if run.config.setup == "source"
-}
-fell = {key: own[6000] - own[7500] for key, own in curves.items() if key[1] == 1}
-still = [fell[key] for key in fell if key[0] == "TPE + CM" and curves[key].iloc[-1] < 2 / 3]
-flat = [fell[key] for key in fell if key[0] == "CM" and key[2] in claims.PILOT]
+def fell(table):
+    """By how much the target error of each run that learned fell over the last 1500 steps."""
+    curves = [runs[i].table("curves.csv").set_index("step") for i in table[table.took].index]
+    return [own.target_error[6000] - own.target_error[7500] for own in curves]
+
+
+still, flat = fell(tpe), fell(of("CM"))
 
 # %%
 text.say(

@@ -583,20 +583,10 @@ if looped:
 
 
 # %%
-def on_own_point_at_last(variant, loop):
-    """By run at b = 5: the error, and the weight of y_i → x_i in the head where it is largest."""
-    rows = []
-    for run in [run for run in every_run if run.key[:2] == (variant, 5)]:
-        seen, probes = run.table("attention.csv"), run.table("probes.csv")
-        at = seen[(seen.step == seen.step.max()) & (seen.loop == loop)]
-        rows.append((probes.error.iloc[-1], at.y_to_x.max()))
-    return pd.DataFrame(rows, columns=["error", "weight"]).sort_values("weight")
-
-
-# %%
 if setup == "source" and len(looped_tpe):
-    begin, end = (on_own_point_at_last("CM", loop).weight for loop in (1, 5))
-    types = on_own_point_at_last("TPE + CM", 5)
+    begin, *_, end = on_own_point(every_run, "CM", 5).max(axis=2).T
+    types = on_own_point(every_run, "TPE + CM", 5)[:, -1].max(axis=1)
+    types = pd.DataFrame({"weight": types, "error": [*looped_tpe.at_n]}).sort_values("weight")
     text.say(
         ru="**У автора с циклом пары находит сама маска.** При $b = 5$ в самой внимательной голове вес своей точки у CM на "
         "первой итерации не больше {begin}, на последней не меньше {end}. У TPE + CM пары нашлись во всех запусках, кроме "
