@@ -9,7 +9,7 @@ from pathlib import Path
 
 if "notebooks" not in config:
     configfile: "grids/full.yaml"
-OUT = Path(config["out"]).expanduser()
+OUT = Path(config.get("out") or sys.exit("out has no value: the project's own is .")).expanduser()
 AXES = ("setups", "b", "seeds")
 RUN = "build/runs/{notebook}/{setup}-b{b}-seed{seed}"
 RUNS = {  # notebook -> its runs in the grid's order

@@ -694,7 +694,7 @@ if repeated and not pooled:
 # ## Чего эта глава не показывает
 #
 # - Почему SPE с маской то учится, то нет, и что именно находят те, кто учится: об этом следующие главы.
-# - Три зерна — это три зерна. Больше зёрен и проверки гипотез впереди.
+# - Три зерна — это три зерна. Новые зёрна и проверки гипотез — в [главе 5](5_choices.ipynb).
 # - Повторение не делает его постановку обычной: у блока, у синусоиды и у таблицы свои особенности, и какие выводы
 #   держатся на них, здесь не видно.
 
@@ -703,6 +703,6 @@ if repeated and not pooled:
 #
 # - Why SPE with the mask sometimes learns and sometimes does not, and what those that learn have found: that is for the
 #   chapters to come.
-# - Three seeds are three seeds. More seeds and the tests of hypotheses are still ahead.
+# - Three seeds are three seeds. New seeds and the tests of hypotheses are in [chapter 5](5_choices.ipynb).
 # - To repeat a setting does not make it an ordinary one: the block, the sinusoid and the table have peculiarities, and
 #   which conclusions hang on them cannot be seen here.

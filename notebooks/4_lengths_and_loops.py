@@ -302,11 +302,13 @@ if ("gpt2", 5) in places:
         by_length(("gpt2", 5), name, n, 2 * n + 1) for name in ("TPE + CM", "SPE + CM", "CM")
     )
     text.say(
-        ru="В постановке GPT-2 при $b = 5$ можно иметь и то и другое: TPE + CM ошибается на {tpe} при 63 примерах и на "
-        "{tpe_twice} при 127. SPE + CM — на {spe} и {spe_twice}, одна маска — на {cm} и {cm_twice}.",
-        en="In the GPT-2 setup at $b = 5$ one can have both: TPE + CM has an error of {tpe} with 63 examples and of "
-        "{tpe_twice} with 127. SPE + CM has {spe} and {spe_twice}, the mask alone {cm} and {cm_twice}.",
-        holds=tpe[1] < 2 * tpe[0] < cm[0] / 2 and spe[1] > 2 * spe[0] and cm[1] < 1.2 * cm[0],
+        ru="В постановке GPT-2 при $b = 5$ длину переносит и точная модель: TPE + CM ошибается на {tpe} при 63 примерах и на "
+        "{tpe_twice} при 127. Одна маска — на {cm} и {cm_twice}, SPE + CM — на {spe} и {spe_twice} (медианы).",
+        en="In the GPT-2 setup at $b = 5$ an accurate model bears length as well: TPE + CM has an error of {tpe} with 63 examples and "
+        "of {tpe_twice} with 127. The mask alone has {cm} and {cm_twice}, SPE + CM {spe} and {spe_twice} (medians).",
+        holds=tpe[1] < 1.4 * tpe[0]
+        and spe[1] > 2 * spe[0]
+        and 2 * cm[0] > cm[1] > 1.4 * cm[0] > 1.4 * tpe[0],
         **{"tpe": tpe[0], "tpe_twice": tpe[1], "spe": spe[0], "spe_twice": spe[1]},
         **{"cm": cm[0], "cm_twice": cm[1]},
     )
@@ -464,13 +466,13 @@ if ("gpt2", 5) in places:
 # %%
 if ("gpt2", 5) in places:
     text.say(
-        ru="**Лишние итерации портят, но не сразу.** В постановке GPT-2 модели с $b = 5$ после десяти итераций ошибаются в "
+        ru="**Лишние итерации портят.** В постановке GPT-2 модели с $b = 5$ после десяти итераций ошибаются в "
         "{low}–{high} раза сильнее, чем после пяти. После двадцати у LPE + CM {lpe} вместо {lpe_5}, у TPE + CM {tpe} вместо "
         "{tpe_5}, а у одной маски {cm} вместо {cm_5}.",
-        en="**Extra iterations do harm, but not at once.** In the GPT-2 setup the models with $b = 5$ have {low} to {high} "
+        en="**Extra iterations do harm.** In the GPT-2 setup the models with $b = 5$ have {low} to {high} "
         "times the error after ten iterations that they have after five. After twenty LPE + CM has {lpe} in place of {lpe_5}, "
         "TPE + CM {tpe} in place of {tpe_5}, and the mask alone {cm} in place of {cm_5}.",
-        holds=min(times) > 1 and max(times) < 3 and more["CM"][2] > 10 * more["CM"][0],
+        holds=min(times) > 1 and all(ten < twenty for _, ten, twenty in more.values()),
         **{"low": short(min(times)), "high": short(max(times))},
         **{"lpe": more["LPE + CM"][2], "lpe_5": more["LPE + CM"][0], "tpe": more["TPE + CM"][2]},
         **{"tpe_5": more["TPE + CM"][0], "cm": more["CM"][2], "cm_5": more["CM"][0]},
@@ -480,13 +482,15 @@ if ("gpt2", 5) in places:
 if ("gpt2", 5) in places and {"LPE + CM", "SPE + CM"} <= {run.config.variant for run in told_once}:
     once = {name: by_loops(ONCE, name, 5, 5, 20) for name in ("LPE + CM", "SPE + CM")}
     text.say(
-        ru="Похоже, цикл держит само кодирование. Если прибавлять его только на первой итерации, то после пяти итераций модель почти "
-        "так же точна, а после двадцати ошибка LPE + CM — {lpe}, SPE + CM — {spe}: портится, как одна маска. По одному запуску.",
-        en="It seems to be the encoding that holds the loop. Added in the first iteration only, it leaves the model almost as accurate after "
-        "five iterations, but after twenty LPE + CM has an error of {lpe} and SPE + CM of {spe}: it goes bad as the mask "
-        "alone does. One run each.",
+        ru="Похоже, цикл держат номера токенов. Меньше всего портятся LPE + CM и SPE + CM. Если же прибавлять кодирование только на первой "
+        "итерации, то после пяти итераций LPE + CM почти так же точна, а после двадцати ошибка LPE + CM — {lpe}, SPE + CM — {spe}: они "
+        "портятся, как варианты без номеров, одна маска и TPE + CM. По одному запуску.",
+        en="It seems to be the tokens’ numbers that hold the loop. LPE + CM and SPE + CM go bad the least. But with the encoding added in the first "
+        "iteration only, LPE + CM is almost as accurate after five iterations, and after twenty it has an error of {lpe} and SPE + CM of "
+        "{spe}: they go bad as variants without numbers do, the mask alone and TPE + CM. One run each.",
         holds=all(own[1] > 10 * own[0] for own in once.values())
-        and all(more[name][2] < 4 * more[name][0] for name in ("LPE + CM", "SPE + CM", "TPE + CM"))
+        and all(more[name][2] < 4 * more[name][0] for name in ("LPE + CM", "SPE + CM"))
+        and all(more[name][2] > 8 * more[name][0] for name in ("CM", "TPE + CM"))
         and once["LPE + CM"][0] < 2 * more["LPE + CM"][0]
         and len(told_once) == 2,
         **{"lpe": once["LPE + CM"][1], "spe": once["SPE + CM"][1]},
@@ -542,13 +546,15 @@ if looped:
     ended = records.tidy(looped, "errors.csv").query("k == @n and loops == b")
     both = ended.pivot_table(index=["variant", "seed"], columns="b", values="error").dropna()
 if {1, 5} <= {*both} and {*masked} <= {*both.reset_index().variant}:
-    gain = both[1] / both[5]
+    gain = (both[1] / both[5]).unstack()
+    chance, gain = gain.loc["SPE + CM"], gain.drop("SPE + CM").stack()
     text.say(
-        ru="Пять итераций на обучении точнее одной у всех вариантов с маской: в постановке GPT-2 ошибка при том же зерне "
-        "меньше в {low}–{high} раз.",
-        en="Five iterations in training are more accurate than one for all variants with the mask: in the GPT-2 setup the "
-        "error at the same seed is {low} to {high} times smaller.",
-        holds=gain.min() > 1,
+        ru="Пять итераций на обучении точнее одной: в постановке GPT-2 ошибка CM, TPE + CM и LPE + CM при том же зерне меньше в "
+        "{low}–{high} раз. С SPE + CM как повезёт: в {better} парах из {pairs} меньше, в остальных больше.",
+        en="Five iterations in training are more accurate than one: in the GPT-2 setup the error of CM, TPE + CM and LPE + CM at the "
+        "same seed is {low} to {high} times smaller. SPE + CM is luck: in {better} pairs of {pairs} smaller, in the rest larger.",
+        holds=gain.min() > 3 and 0 < (chance > 1).sum() < len(chance),
+        **{"better": int((chance > 1).sum()), "pairs": len(chance)},
         **{"low": short(gain.min()), "high": short(gain.max())},
     )
 
@@ -618,21 +624,21 @@ if len(solved):
 # %%
 if len(solved):
     ends = solved[solved.loops == solved.b].set_index(["setup", "b", "variant"]).error.sort_index()
-    his_1, his_5 = ends["source", 1, "LPE + CM"], ends["source", 5]
+    his_1, his_5 = ends["source", 1, "LPE + CM"], ends["source", 5, "LPE + CM"]
     first = solved[(solved.b == 5) & (solved.loops == 1)].error
     text.say(
         role="caption",
-        ru="**Без цикла — как один шаг спуска, с циклом — как два, а в постановке GPT-2 и лучше двух.** Линия — запуск с $b = 5$ "
-        "после каждой итерации, пустой кружок — запуск с $b = 1$; только обучившиеся. У автора LPE + CM при $b = 1$ ошибается на {low}–{high}, "
+        ru="**LPE + CM без цикла — как один шаг спуска, с циклом — как два, а в постановке GPT-2 и лучше двух.** Линия — запуск с $b = 5$ "
+        "после каждой итерации, пустой кружок — запуск с $b = 1$; только обучившиеся. У автора она при $b = 1$ ошибается на {low}–{high}, "
         "один шаг спуска — на {one}; при $b = 5$ последняя ошибка {low5}–{high5}, два шага дают {two}. "
         "<!-- alt: Ошибка четырёх вариантов с маской по итерациям: падает от первой к пятой, пунктиром один и два шага спуска -->",
-        en="**Without a loop as good as one step of descent, with a loop as two, and in the GPT-2 setup better than two.** A line is a "
-        "run with $b = 5$ after each iteration, a hollow circle a run with $b = 1$; only runs that learned. The author’s LPE + CM at $b = 1$ has an "
+        en="**Without a loop LPE + CM is as good as one step of descent, with a loop as two, and in the GPT-2 setup better than two.** A line is a "
+        "run with $b = 5$ after each iteration, a hollow circle a run with $b = 1$; only runs that learned. In the author’s setup it has, at $b = 1$, an "
         "error of {low} to {high}, one step of descent {one}; at $b = 5$ the last error is {low5} to {high5}, two steps give {two}. "
         "<!-- alt: Error of four masked variants by iteration: it falls from the first to the fifth; dotted, one and two steps of descent -->",
         holds=his_1.max() < 1.5 * descents["source"][0]
         and his_5.max() < 3 * descents["source"][1]
-        and ends["gpt2", 5, "LPE + CM"].max() < 0.5 * descents["gpt2"][1],
+        and ends["gpt2", 5, "LPE + CM"].max() < 0.7 * descents["gpt2"][1],
         **{"low": short(his_1.min()), "high": short(his_1.max())},
         **{"low5": short(his_5.min()), "high5": short(his_5.max())},
         **{"one": short(descents["source"][0]), "two": short(descents["source"][1])},
@@ -649,7 +655,7 @@ if len(solved):
         en="The author takes the mean of the error over the iterations. The first weighs as much in it as the last, and it is {low} to "
         "{high} still: the mean hides what the loop gives. In the GPT-2 setup TPE + CM is {by_mean} times worse than LPE + CM by the "
         "mean, and {by_last} times by the last iteration.",
-        holds=pair[0]["mean"] / pair[1]["mean"] > 3 * pair[0]["last"] / pair[1]["last"],
+        holds=pair[0]["mean"] / pair[1]["mean"] > 2 * pair[0]["last"] / pair[1]["last"],
         **{"low": short(first.min()), "high": short(first.max())},
         by_mean=short(pair[0]["mean"] / pair[1]["mean"]),
         by_last=short(pair[0]["last"] / pair[1]["last"]),

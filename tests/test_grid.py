@@ -84,6 +84,16 @@ def test_a_value_of_the_grid_reaches_each_notebook(tmp_path, monkeypatch):
         assert re.search(rf"icl_report\.{module} .*{re.escape(str(tmp_path))}/out/{folder}", shown)
 
 
+def test_a_grid_without_a_folder_is_refused(tmp_path):
+    """`out:` with nothing behind it is None to YAML; where it had been meant to go, nobody knows."""
+    grid = tmp_path / "grid.yaml"
+    grid.write_text("out:\nnotebooks: {}\n", encoding="utf-8")
+    words = [sys.executable, "-m", "snakemake", "-n", "-c1", "--configfile", str(grid), "--", "grid"]
+    refused = shell(words)
+    assert refused.returncode
+    assert "out has no value" in refused.stdout and "Error in line" not in refused.stdout
+
+
 def test_the_report_s_notebooks_are_as_they_stand():
     """The full grid's first run of each is the notebook's defaults: no cell is put into it."""
     for name, own in GRIDS["full"]["notebooks"].items():
