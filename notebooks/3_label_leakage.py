@@ -570,12 +570,12 @@ if all(looped.values()):
 # %%
 if all(looped.values()):
     text.say(
-        ru="**С циклом пары находят и они.** В постановке GPT-2 при b = 5 без своей точки ошибка TPE + CM растёт до {tpe_min}–{tpe_max}, "
-        "CM до {cm_min}–{cm_max}, LPE + CM до {lpe_min}–{lpe_max} ({n} запуска каждого варианта). LPE + CM всегда соединяет пары в первом слое; TPE + CM в "
-        "{second} запуске во втором.",
-        en="**With a loop these find pairs too.** In the GPT-2 setup at b = 5, without the own point, the error of TPE + CM rises to {tpe_min} "
-        "to {tpe_max}, that of CM to {cm_min} to {cm_max}, that of LPE + CM to {lpe_min} to {lpe_max} ({n} runs of each). LPE + CM always pairs in the "
-        "first layer; TPE + CM in {second} run in the second.",
+        ru="**С циклом своя точка нужна и им.** В постановке GPT-2 при b = 5 без своей точки ошибка TPE + CM растёт до {tpe_min}–{tpe_max}, "
+        "CM до {cm_min}–{cm_max}, LPE + CM до {lpe_min}–{lpe_max} ({n} запуска каждого варианта). LPE + CM всегда находит её в первом слое, TPE + CM в "
+        "{second} запуске во втором, а в остальных обходится средними ([глава 2](2_two_token_encoding.ipynb)).",
+        en="**With a loop these need the own point too.** In the GPT-2 setup at b = 5, without the own point, the error of TPE + CM rises to {tpe_min} "
+        "to {tpe_max}, that of CM to {cm_min} to {cm_max}, that of LPE + CM to {lpe_min} to {lpe_max} ({n} runs of each). LPE + CM always finds it in the "
+        "first layer, TPE + CM in {second} run in the second, and does with means in the others ([chapter 2](2_two_token_encoding.ipynb)).",
         holds=all((own.pair / own.nothing).min() > 20 for own in hurt.values())
         and bool((layers["lpe"][0] > 10 * layers["lpe"][1]).all())
         and second.sum() == 1

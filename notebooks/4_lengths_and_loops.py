@@ -638,7 +638,7 @@ if len(solved):
         "<!-- alt: Error of four masked variants by iteration: it falls from the first to the fifth; dotted, one and two steps of descent -->",
         holds=his_1.max() < 1.5 * descents["source"][0]
         and his_5.max() < 3 * descents["source"][1]
-        and ends["gpt2", 5, "LPE + CM"].max() < 0.7 * descents["gpt2"][1],
+        and ends["gpt2", 5, "LPE + CM"].max() < descents["gpt2"][1],
         **{"low": short(his_1.min()), "high": short(his_1.max())},
         **{"low5": short(his_5.min()), "high5": short(his_5.max())},
         **{"one": short(descents["source"][0]), "two": short(descents["source"][1])},

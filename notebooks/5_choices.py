@@ -435,11 +435,11 @@ if seeded:
 if seeded:
     sooner = claims.log_rank(new["SPE + CM"], new["LPE + CM"])
     text.say(
-        ru="**Надёжность LPE + CM у автора — везение.** На новых зёрнах она обучилась в {lpe} запусках из 17, SPE + CM — в {spe}, "
+        ru="**На новых зёрнах LPE + CM не надёжнее SPE + CM.** Она обучилась в {lpe} запусках из 17, SPE + CM — в {spe}, "
         "одна маска — во всех. Обучившиеся ошибаются на {spe_low}–{spe_high} (SPE + CM) и {lpe_low}–{lpe_high} (LPE + CM), "
         "CM — на {cm_low}–{cm_high}. SPE + CM взлетает раньше: медиана шага {spe_step} против {lpe_step} у LPE + CM "
         "(логранговый критерий, $p$ = {p}, не из пяти).",
-        en="**That LPE + CM was reliable for the author is luck.** On new seeds it learned in {lpe} runs of 17, SPE + CM in {spe}, "
+        en="**On new seeds LPE + CM is no more reliable than SPE + CM.** It learned in {lpe} runs of 17, SPE + CM in {spe}, "
         "the mask alone in all. Those that learned end at {spe_low} to {spe_high} (SPE + CM) and {lpe_low} to {lpe_high} "
         "(LPE + CM), CM at {cm_low} to {cm_high}. SPE + CM takes off sooner, at a median step of {spe_step} against {lpe_step} "
         "for LPE + CM (log-rank test, $p$ = {p}, not one of the five).",
