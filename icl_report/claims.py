@@ -1,5 +1,7 @@
 """Quantities and tests of the analysis plan; the unit is a run, nan where there are too few."""
 
+from functools import cache
+
 import numpy as np
 import pandas as pd
 from numpy import nan
@@ -8,9 +10,9 @@ from scipy import stats
 from icl_core.config import Config
 from icl_core.encodings import ENCODINGS, VARIANTS, Learned
 from icl_core.records import KEYS, Run, read_sums
+from icl_core.sampler import evaluation_prompts
 
 PILOT = (42, 451, 1984)  # seeds known before the plan was frozen: in no primary test
-OUTCOMES = ["at_n", "before_n", "late", "take_off", "steps", "planted"]
 
 
 def outcomes(runs: list[Run]) -> pd.DataFrame:
@@ -20,9 +22,10 @@ def outcomes(runs: list[Run]) -> pd.DataFrame:
         keys, curves = [getattr(run.config, key) for key in KEYS], run.table("curves.csv")
         names = {"planted.csv", "probes.csv"} & read_sums(run.folder).keys()
         planted = run.table(max(names)).planted.iloc[-1] if names else nan
-        ends = *endpoints(run.table("errors.csv")), take_off(curves), curves.step.max(), planted
-        rows.append([*keys, *ends])
-    return pd.DataFrame(rows, columns=[*KEYS, *OUTCOMES])
+        ends, flight = endpoints(run.table("errors.csv")), take_off(curves, zero(run.config.setup))
+        rows.append([*keys, *ends, flight, curves.step.max(), planted])
+    ends = ["at_n", "before_n", "late", "take_off", "steps", "planted"]
+    return pd.DataFrame(rows, columns=[*KEYS, *ends])
 
 
 def endpoints(errors: pd.DataFrame) -> tuple[float, float, float]:
@@ -32,9 +35,17 @@ def endpoints(errors: pd.DataFrame) -> tuple[float, float, float]:
     return last[n], last[n - 1], last.loc[(n + 1) // 2 :].mean()
 
 
-def take_off(curves: pd.DataFrame) -> float:
-    """The first step logged with an error below 2/3 of the zero predictor's, 1; nan: none."""
-    return float(curves.step[curves.target_error < 2 / 3].min())
+@cache
+def zero(setup: str) -> float:
+    """The zero predictor's error on the prompts of a setup's curves; expected is 1."""
+    config = Config(setup=setup)
+    answers = evaluation_prompts(config).first(config.curve_prompts).answers[:, -1]
+    return float(answers.square().mean()) / config.d
+
+
+def take_off(curves: pd.DataFrame, zero: float) -> float:
+    """The first step logged with an error below 2/3 of the zero predictor's; nan: none."""
+    return float(curves.step[curves.target_error < 2 / 3 * zero].min())
 
 
 def copies(planted: pd.Series) -> pd.Series:
@@ -61,12 +72,12 @@ def log_rank(one: pd.DataFrame, other: pd.DataFrame) -> float:
         return float(stats.logrank(censored(one), censored(other)).pvalue)
 
 
-def rate(happened: pd.Series) -> tuple[float, float, float]:
-    """The share of runs in which it happened, and Clopper and Pearson's 95 % interval."""
+def rate(happened: pd.Series, method: str = "exact") -> tuple[float, float, float]:
+    """The share of runs in which it happened, and its 95 % interval: Clopper–Pearson's, exact."""
     if not len(happened):
         return nan, nan, nan
     result = stats.binomtest(int(np.sum(happened)), len(happened))
-    return result.statistic, *result.proportion_ci(0.95, "exact")
+    return result.statistic, *result.proportion_ci(0.95, method)
 
 
 def ratio(one: pd.Series, other: pd.Series, paired: bool) -> dict:
@@ -114,7 +125,7 @@ def primary(table: pd.DataFrame, endpoint: str = "at_n") -> pd.DataFrame:
     shown = copies(spe.planted) & (spe.before_n > spe.at_n)
     p3 = stats.binomtest(int(shown.sum()), len(shown)).pvalue if len(shown) else nan
     off = [own.take_off.notna() for own in (spe_cm, lpe_cm)]
-    (a, a_low, a_high), (b, b_low, b_high) = map(rate, off)
+    (a, a_low, a_high), (b, b_low, b_high) = (rate(own, "wilson") for own in off)
     low, high = a - b - np.hypot(a - a_low, b_high - b), a - b + np.hypot(a_high - a, b - b_low)
     counts = [[own.sum(), (~own).sum()] for own in off]
     p4 = stats.fisher_exact(counts).pvalue if min(map(len, off)) else nan

@@ -44,14 +44,10 @@ def build(pages: dict[str, list[Path]], folder: Path) -> list[Path]:
     twins = {own.name: [h["address"] for h in own.headings] for own in chain(*english.values())}
     written = {}
     for language, chapters in (("ru", _chapters(sources, "ru", twins)), ("en", english)):
-        titles = {}
-        for page, own in chapters.items():
-            headings = chain(*(chapter.headings for chapter in own))
-            if not (first := next(headings, None)):
-                raise ValueError(
-                    f"{page}: the notebooks have no heading in {language} to be its title"
-                )
-            titles[page] = first["words"]
+        headings = {page: [*chain(*(c.headings for c in own))] for page, own in chapters.items()}
+        if bare := [page for page, own in headings.items() if not own]:
+            raise ValueError(f"{bare[0]}: no heading in {language} to be the page's title")
+        titles = {page: own[0]["words"] for page, own in headings.items()}
         for page, own in chapters.items():
             written[folder / f"{page}.{language}.html"] = _page(page, own, language, titles)
     folder.mkdir(parents=True, exist_ok=True)

@@ -2,10 +2,10 @@
 
 import argparse
 import json
-from collections import defaultdict
 from pathlib import Path
 
 import filelock
+import pandas as pd
 
 from icl_core import fill, records
 from icl_core.config import Config
@@ -35,16 +35,14 @@ def main() -> None:
     parser.add_argument("list", type=Path, help="a file as grids/records.yaml")
     parser.add_argument("--out", default=".", help="the folder whose data/ holds the records")
     given = parser.parse_args()
-    states = [(config, state_of(given.out, config)) for config in fill.listed(given.list)]
-    recorded = defaultdict(list)
-    for config, state in states:
-        for group in ("all", f"{config.setup}, b = {config.b}"):
-            recorded[group].append(state == "recorded")
-    for group, own in recorded.items():
-        print(f"{group}: {sum(own)} of {len(own)} recorded")
-    for config, state in states:
-        if state not in ("recorded", "missing"):
-            print(f"  {config.place}: {state}")
+    runs = pd.DataFrame({"config": [*fill.listed(given.list)]})
+    runs["state"] = [state_of(given.out, config) for config in runs.config]
+    groups = [f"{config.setup}, b = {config.b}" for config in runs.config]
+    for names in (["all"] * len(runs), groups):
+        for group, states in runs.state.groupby(names, sort=False):
+            print(f"{group}: {(states == 'recorded').sum()} of {len(states)} recorded")
+    for config, state in runs[~runs.state.isin(["recorded", "missing"])].to_numpy():
+        print(f"  {config.place}: {state}")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 Beside its .py, without what differs from machine to machine, and its figures as files.
 """
 
-import argparse
 import copy
 import hashlib
 import os
@@ -78,13 +77,5 @@ def text_sum(notebook: NotebookNode) -> str:
     return hashlib.sha256(repr(written).encode()).hexdigest()
 
 
-def main() -> None:
-    """Stores an executed notebook without what varies."""
-    parser = argparse.ArgumentParser(prog="python -m icl_report.stored", description=main.__doc__)
-    for name in ("executed", "stored", "figures"):
-        parser.add_argument(name, type=Path)
-    store(**vars(parser.parse_args()))
-
-
 if __name__ == "__main__":
-    main()
+    store(*map(Path, sys.argv[1:]))

@@ -532,8 +532,8 @@ ax.set_xticks(range(6), [f"b = 1  5\n{name}" for name in grouped], fontsize=9)
 ax.tick_params(axis="x", length=0)
 ax.text(1, 1.5, "without a mask", ha="center")
 ax.text(4, 1.5, "with the causal mask", ha="center")
-ax.text(1, 0.2, "b = 1: knows nothing,\nat any scale of x", ha="center", fontsize=9)
-ax.text(4, 0.5, "one seed each\ndid not learn", ha="center", va="center", fontsize=9)
+ax.text(1, 0.2, "b = 1: knows next to nothing,\nat any scale of x", ha="center", fontsize=9)
+ax.text(4.35, 0.63, "one seed each\ndid not learn", ha="center", va="center", fontsize=9)
 text.figure("divided", figure)
 
 # %%
@@ -590,6 +590,18 @@ if repeated:
 
 
 # %%
+def named(variant, end):
+    """Run -> the name at its line's end: one for each b with the mask; those that did not learn."""
+    if variant not in masked.index:
+        return {end.index[len(end) // 2]: variant}
+    parts = {f"{variant}, b = {own_b}": own for own_b, own in end.groupby(level="b")}
+    names = {own.index[len(own) // 2]: name for name, own in parts.items()}
+    return names | {
+        key: f"{name}, did not learn" for name, own in parts.items() for key in own.index[own > 0.7]
+    }
+
+
+# %%
 def draw_losses(ax, variant, column):
     """The loss as he has it, mean and standard deviation; else a line a run, of every second row."""
     own, look = of_all[of_all.variant == variant], drawing.style(variant)
@@ -599,11 +611,8 @@ def draw_losses(ax, variant, column):
         ax.fill_between(runs.index, mean - std, mean + std, color=look["color"], alpha=0.15, lw=0)
         ax.plot(mean, label=variant, **look)
     else:
-        end = runs.iloc[-1].sort_values()
-        names = {end.index[len(end) // 2]: variant}
-        if variant in masked.index and not pooled:
-            names |= dict.fromkeys(end.index[end > 2 / 3], f"{variant}, did not learn")
-        for key in end.index:
+        names = named(variant, runs.iloc[-1].sort_values())
+        for key in runs:
             ax.plot(runs[key].iloc[1::2], label=names.get(key), **look | {"linewidth": 1})
 
 

@@ -622,7 +622,7 @@ if all(learning.values()):
     for panel, (variant, own_runs) in zip(axes, learning.items()):
         colour = drawing.style(variant)["color"]
         for run in own_runs:
-            curve, probes = run.table("curves.csv"), run.table("probes.csv")
+            curve, probes = run.table("curves.csv").iloc[3::4], run.table("probes.csv")
             panel.plot(curve.step, curve.target_error, linewidth=1, color=colour)
             panel.vlines(probes.step, probes.error, probes.pair_hidden, color=colour, linewidth=0.6)
             panel.plot(probes.step, probes.pair_hidden, "o", color=colour, markersize=4)

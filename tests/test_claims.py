@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from icl_core import records, training
+from icl_core import records, sampler, training
+from icl_core.config import Config
 from icl_core.encodings import VARIANTS
 from icl_report import claims
 
@@ -28,10 +29,19 @@ def runs(variant, at_n, seeds=None, setup="source", b=1, **columns):
     return table.assign(**keys, **rest | columns)
 
 
-def test_take_off_is_the_first_step_below_two_thirds_and_nan_without_one():
-    assert claims.take_off(curves(1, 0.7, 0.66, 0.9, 0.1)) == 225
-    assert math.isnan(claims.take_off(curves(1, 0.7, 2 / 3)))
-    assert math.isnan(claims.take_off(curves(math.nan, math.inf)))
+def test_take_off_is_the_first_step_below_two_thirds_of_zero_s_and_nan_without_one():
+    assert claims.take_off(curves(1, 0.7, 0.66, 0.9, 0.1), 1) == 225
+    assert claims.take_off(curves(1, 0.7, 0.66, 0.59, 0.1), 0.9) == 300
+    assert math.isnan(claims.take_off(curves(1, 0.7, 2 / 3), 1))
+    assert math.isnan(claims.take_off(curves(math.nan, math.inf), 1))
+
+
+def test_zero_is_the_error_of_answering_zero_on_the_prompts_of_the_curves():
+    config = Config(setup="smoke")
+    prompts = sampler.evaluation_prompts(config).first(config.curve_prompts)
+    by_hand = np.mean(prompts.answers[:, config.n_examples].numpy() ** 2) / config.d
+    assert claims.zero("smoke") == pytest.approx(by_hand)
+    assert claims.zero("source") == pytest.approx(0.92, abs=0.005)  # of 512 prompts
 
 
 def test_endpoints_are_at_n_and_the_mean_of_the_later_half_after_the_last_iteration():

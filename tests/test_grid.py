@@ -85,10 +85,20 @@ def test_a_value_of_the_grid_reaches_each_notebook(tmp_path, monkeypatch):
 
 
 def test_a_grid_without_a_folder_is_refused(tmp_path):
-    """`out:` with nothing behind it is None to YAML; where it had been meant to go, nobody knows."""
+    """`out:` with nothing behind it is None to YAML: nobody knows where it was meant to go."""
     grid = tmp_path / "grid.yaml"
     grid.write_text("out:\nnotebooks: {}\n", encoding="utf-8")
-    words = [sys.executable, "-m", "snakemake", "-n", "-c1", "--configfile", str(grid), "--", "grid"]
+    words = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "-n",
+        "-c1",
+        "--configfile",
+        str(grid),
+        "--",
+        "grid",
+    ]
     refused = shell(words)
     assert refused.returncode
     assert "out has no value" in refused.stdout and "Error in line" not in refused.stdout
