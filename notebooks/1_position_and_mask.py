@@ -596,9 +596,7 @@ def named(variant, end):
         return {end.index[len(end) // 2]: variant}
     parts = {f"{variant}, b = {own_b}": own for own_b, own in end.groupby(level="b")}
     names = {own.index[len(own) // 2]: name for name, own in parts.items()}
-    return names | {
-        key: f"{name}, did not learn" for name, own in parts.items() for key in own.index[own > 0.7]
-    }
+    return names | dict.fromkeys(end.index[end > 0.7], f"{variant}, did not learn")
 
 
 # %%

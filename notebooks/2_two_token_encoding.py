@@ -242,9 +242,8 @@ def draw_curves(axes):
             label = f"{variant}, did not learn" if stuck and run.mask else label
             look = drawing.style(variant) | {"linewidth": 1.2}
             axes.plot(curve.step, curve.target_error, label=label, **look)
-    threshold = 2 / 3 * claims.zero(setup)
-    axes.axhline(threshold, color="grey", linewidth=0.8, linestyle=":")
-    axes.text(0, threshold - 0.03, "threshold", color="0.4", fontsize=9, va="top")
+    axes.axhline(2 / 3 * claims.zero(setup), color="grey", linewidth=0.8, linestyle=":")
+    axes.text(0, 0.58, "threshold", color="0.4", fontsize=9, va="top")
     axes.text(0, 0.06, "solid: with the mask\ndashed: without it", fontsize=9)
     axes.set(xlabel="step", ylabel="squared error / d", title=f"target error, b = {b}")
     drawing.name_lines(axes)

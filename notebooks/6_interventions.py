@@ -14,16 +14,16 @@
 # %% [markdown] tags=["ru"]
 # # Вмешательства: подсказать пары, отнять их, сначала списывать
 #
-# **Застрявшей модели достаточно подсказать пары, и она научится.** Полутора тысяч шагов подсказки одной голове хватает, и голову
-# она потом выращивает сама; такая же подсказка на соседнюю точку не даёт ничего. Тем, кто учится и без того, подсказка почти не
+# **Застрявшей модели достаточно подсказать пары, и она научится.** Полутора тысяч шагов подсказки одной голове хватает, и на
+# новых зёрнах тоже, а голову она потом выращивает сама; такая же подсказка на соседнюю точку не даёт ничего. Тем, кто учится и без того, подсказка почти не
 # нужна. **А списывание может готовить к задаче:** в постановке GPT-2 модель без маски, которая сначала списывала, учится потом на
 # одном запросе, а с самого начала на нём не учится никто.
 
 # %% [markdown] tags=["en"]
 # # Interventions: hinting at the pairs, taking them away, copying first
 #
-# **The stuck model need only be hinted at the pairs, and it learns.** Fifteen hundred steps of a hint to one head are enough, and
-# the model then grows the head itself; the same hint at the neighbour’s point does nothing. Models that learn anyway hardly need
+# **The stuck model need only be hinted at the pairs, and it learns.** Fifteen hundred steps of a hint to one head are enough, for
+# stuck models at new seeds, too, and the model then grows the head itself; the same hint at the neighbour’s point does nothing. Models that learn anyway hardly need
 # the hint. **And copying can prepare for the task:** in the GPT-2 setup a model without a mask that has copied first then learns
 # from the query alone, from which nobody learns from the start.
 
@@ -487,10 +487,10 @@ no_copier = claims.outcomes(recorded("gpt2+query-after-1000", "LPE", 0, 1, 2))
 if all(asked.values()) and len(no_copier):
     on_all = claims.outcomes(recorded("gpt2", "LPE", 0, 1, 2))
     text.say(
-        ru="**Дело, похоже, в самом списывании, а не в тысяче шагов на всех точках.** Контроль мы добавили, увидев этот результат: LPE без маски в "
+        ru="**Дело, возможно, в самом списывании, а не в тысяче шагов на всех точках.** Контроль мы добавили, увидев этот результат: LPE без маски в "
         "постановке GPT-2 не списывает, и после тех же 1000 шагов на одном запросе она не обучилась ни при одном из {n} зёрен (ошибка {low}–{high}). "
         "Правда, LPE не обучается там и на всех точках.",
-        en="**It seems to be the copying itself, not the thousand steps on all points.** We added the control on seeing this result: LPE without a "
+        en="**It may be the copying itself, not the thousand steps on all points.** We added the control on seeing this result: LPE without a "
         "mask does not copy in the GPT-2 setup, and after the same 1,000 steps it learned from the query alone at none of {n} seeds (an error of {low} "
         "to {high}). But then LPE does not learn there from all points either.",
         holds=no_copier.at_n.min() > 2 / 3 and len(no_copier) == 3 and on_all.planted.min() > 0.5,
