@@ -45,6 +45,7 @@ class Chapter:
         Raises ValueError if a formula cannot be set or a heading has no twin.
         """
         html = MarkdownWithMath(PageRenderer(self, escape)).render(markdown)
+        html = re.sub(r"\s\+\sCM\b", "\u00a0+\u00a0CM", html)  # a variant's name stays on its line
         return re.sub(r"(?<=\S)\s+—(?=\s)", "\u00a0—", html)
 
     def figure(self, output: NotebookNode, kind: str) -> dict[str, str | int]:
