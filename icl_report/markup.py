@@ -46,6 +46,7 @@ class Chapter:
         """
         html = MarkdownWithMath(PageRenderer(self, escape)).render(markdown)
         html = re.sub(r"\s\+\sCM\b", "\u00a0+\u00a0CM", html)  # a variant's name stays on its line
+        html = re.sub(r"\((?=<math)|</math>(?=[.,;:)])", "\\g<0>\u2060", html)  # nor is "." alone
         return re.sub(r"(?<=\S)\s+—(?=\s)", "\u00a0—", html)
 
     def figure(self, output: NotebookNode, kind: str) -> dict[str, str | int]:

@@ -14,17 +14,18 @@
 # %% [markdown] tags=["ru"]
 # # Списать или соединить: что находит модель
 #
-# **Решить задачу — значит соединить каждый ответ с его точкой.** С маской и номерами токенов это делает одна голова
-# внимания, реже две: закроем ответам их точки — и модель не знает ничего. Одна маска пар не находит: она усредняет, и
-# больше всего ей даёт первый пример. **Без маски модель с номерами сперва списывает**, и учиться ей мешает не это.
+# **Решить задачу — значит соединить каждый ответ с его точкой.** С маской и номерами токенов это делают одна или две головы
+# внимания: закроем ответам их точки — и модель не знает ничего. Одна маска без цикла пар не находит: похоже, она
+# усредняет, и больше всего ей даёт первый пример. **Без маски у автора модель с номерами сперва списывает**, но что учиться ей мешает
+# именно это, показать не удалось.
 
 # %% [markdown] tags=["en"]
 # # Copy or pair: what a model finds
 #
 # **To solve the task is to pair each answer with its point.** With the mask and the tokens’ numbers one attention
-# head does it, sometimes two: hide their points from the answers, and the model knows nothing. The mask alone finds
-# no pairs: it averages, and the first example gives it most. **Without a mask a model that knows the numbers copies
-# first**, and that is not what keeps it from learning.
+# head does it, or two: hide their points from the answers, and the model knows nothing. Without a loop
+# the mask alone finds no pairs: it seems to average, and the first example gives it most. **Without a mask the author’s models
+# that know the numbers copy first**, but that this is what keeps them from learning could not be shown.
 
 # %% [markdown] tags=["ru"]
 # ## Вопрос
@@ -442,10 +443,10 @@ if masked:
 # %%
 if masked:
     text.say(
-        ru="**Это одна голова, реже две**, и всегда в первом слое. Закроем свою точку головам по очереди, их восемь. Голова, без которой "
+        ru="**Это одна или две головы**, и всегда в первом слое. Закроем свою точку головам по очереди, их восемь. Голова, без которой "
         "ошибка вырастает хотя бы вдвое, у SPE + CM и LPE + CM одна в {one} запусках из {all}, в остальных их две. У тех, кто не "
         "обучился, такой головы нет.",
-        en="**It is one head, sometimes two**, and always in the first layer. Let us hide the own point from one head at a time, there are "
+        en="**It is one head or two**, and always in the first layer. Let us hide the own point from one head at a time, there are "
         "eight. With SPE + CM and LPE + CM the head without which the error at least doubles is one in {one} runs of {all}, two in the "
         "others. Those that did not learn have no such head.",
         holds={*needed["size"]} <= {1, 2}
@@ -608,12 +609,12 @@ if len({run.config.variant for run in fives}) == 3:
 # %% [markdown] tags=["ru"]
 # ### Пары появляются вместе с умением
 #
-# Ни раньше, ни позже: пока модель ничего не умеет, терять ей нечего.
+# Пока модель ничего не умеет, терять ей нечего; стоит ей обучиться, и без своей точки она ломается.
 
 # %% [markdown] tags=["en"]
 # ### The pairs come together with the skill
 #
-# Neither earlier nor later: as long as a model can do nothing, it has nothing to lose.
+# As long as a model can do nothing, it has nothing to lose; once it has learned, it breaks without the own point.
 
 # %%
 learning = {variant: runs_of([variant]) for variant in ("LPE + CM", "SPE + CM", "CM")}
@@ -754,7 +755,7 @@ if solving and spe:
 # %% [markdown] tags=["ru"]
 # ### Виновата ли функция потерь?
 #
-# В списывании — да, в том, что модель не учится, — нет. Спросим её только о том, чего в промпте не видно: списывать
+# В списывании — да; что она же мешает учиться, показать не удалось. Спросим её только о том, чего в промпте не видно: списывать
 # станет нечего, но и учиться она не начнёт, даже с маской. Всё это в постановке GPT-2, за 10 000 шагов.
 #
 # - **Все токены**: ошибка по всем $x$, как у автора; при **случайном $k$** промпты каждого шага обрезаны.
@@ -764,7 +765,7 @@ if solving and spe:
 # %% [markdown] tags=["en"]
 # ### Is the loss to blame?
 #
-# For the copying it is, for not learning it is not. Ask a model only about what cannot be seen in the prompt: there is
+# For the copying it is; that it keeps a model from learning could not be shown. Ask a model only about what cannot be seen in the prompt: there is
 # nothing to copy, but it does not begin to learn either, even with the mask. All this in the GPT-2 setup, in 10,000 steps.
 #
 # - **All tokens**: the error at every $x$, as the author has it; at **random $k$** the prompts of each step are cut.
@@ -859,10 +860,10 @@ if len(behind) == 9 and len(control) == 3:
 # ## Что мы узнали
 #
 # Научиться — значит соединить пары. С номерами и маской модель находит для этого одну-две головы первого слоя, и
-# находит их тогда же, когда перестаёт ошибаться; в них и состоит везение SPE + CM. Одна маска пар не находит: она усредняет,
+# находит их тогда же, когда перестаёт ошибаться; в них и состоит везение SPE + CM. Одна маска без цикла пар не находит: она усредняет,
 # и больше всего ей даёт первый пример, у которого точка одна. Так же обходится и TPE + CM без цикла.
 #
-# «Переобучение» автора — списывание, и виновата в нём действительно функция потерь. Но учиться мешает не оно. В постановке GPT-2
+# «Переобучение» автора — списывание, и виновата в нём действительно функция потерь. Что учиться мешает именно оно, показать не удалось. В постановке GPT-2
 # SPE списывает и решает задачу, причём голова, которая соединяет, выросла вместе со списыванием. А без списывания, на одном
 # запросе, не учится никто.
 
@@ -870,11 +871,11 @@ if len(behind) == 9 and len(control) == 3:
 # ## What we learned
 #
 # To learn is to pair. With numbers and the mask a model finds one or two heads of the first layer for it, and finds
-# them just when it stops erring; they are what SPE + CM is lucky to find. The mask alone finds no pairs: it averages, and
+# them just when it stops erring; they are what SPE + CM is lucky to find. Without a loop the mask alone finds no pairs: it averages, and
 # most of all it gets from the first example, which has only one point to look at. TPE + CM without a loop does likewise.
 #
-# The author’s “overfitting” is copying, and the loss is indeed to blame for it. But it is not what keeps a model from
-# learning. In the GPT-2 setup SPE copies and solves the task, and the head that pairs has grown along with copying.
+# The author’s “overfitting” is copying, and the loss is indeed to blame for it. That it is what keeps a model from
+# learning could not be shown. In the GPT-2 setup SPE copies and solves the task, and the head that pairs has grown along with copying.
 # Without copying, on the query alone, nobody learns.
 
 # %% [markdown] tags=["ru"]

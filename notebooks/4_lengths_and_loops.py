@@ -741,16 +741,14 @@ if len(at):
 # ## Чего этот опыт не показывает
 #
 # - **Доучивания.** Короткое обучение на длинных промптах могло бы продолжить таблицу.
-# - **Обучения на разных длинах.** Оно в [главе об утечке](3_label_leakage.ipynb).
+# - **Обучения на разных длинах.** Оно в [главе 3](3_label_leakage.ipynb).
 # - **Задач, где нужны все примеры.** Здесь ответы без шума, и восьми примеров достаточно, чтобы найти $w$; отбросить
 #   лишние ничего не стоит. С шумом было бы иначе.
-# - **Разброса при $b = 5$.** В постановке GPT-2 там по одному зерну.
 
 # %% [markdown] tags=["en"]
 # ## What this does not show
 #
 # - **Further training.** A short training on long prompts might continue the table.
-# - **Training on mixed lengths.** That is in the [chapter on the leak](3_label_leakage.ipynb).
+# - **Training on mixed lengths.** That is in [chapter 3](3_label_leakage.ipynb).
 # - **Tasks that need every example.** Here the answers have no noise, and eight examples are enough to find $w$; leaving
 #   the rest out costs nothing. With noise it would be different.
-# - **The spread at $b = 5$.** In the GPT-2 setup there is one seed of it.
