@@ -165,10 +165,10 @@ def measure_lengths(run):
 
 # %%
 def measure_loops(run):
-    """Rows (loops, error): the full prompt after each of up to 20 iterations."""
-    prompts, n = new_prompts(run.config), run.config.n_examples
-    model = training.recorded_model(run)
-    errors = evaluation.target_errors(model, with_examples(prompts, n), [n], loops=20)
+    """Rows (loops, error): the full prompt after each iteration, 20 or twice as many as trained."""
+    n, many = run.config.n_examples, max(20, 2 * run.config.b)
+    model, prompts = training.recorded_model(run), with_examples(new_prompts(run.config), n)
+    errors = evaluation.target_errors(model, prompts, [n], loops=many)
     rows = [(loop + 1, own.mean()) for loop, own in enumerate(errors)]
     return pd.DataFrame(rows, columns=["loops", "error"])
 
