@@ -315,7 +315,7 @@ if ("gpt2", 5) in places:
 
 # %%
 if places:
-    figure, axes = plt.subplots(1, len(places), figsize=(5.5 * len(places), 4), squeeze=False)
+    figure, axes = plt.subplots(1, len(places), figsize=(4.4 * len(places), 3.6), squeeze=False)
     followed = lengths[lengths.place == 2 * lengths.k]
     for panel, place in zip(axes[0], places):
         draw_lines(panel, followed, place, "k")
@@ -324,7 +324,7 @@ if places:
         drawing.name_lines(panel)
         ends = followed[(followed.variant == "LPE + CM") & (followed.k == n)]
         end = ends.set_index(["setup", "b"]).error.loc[[place]].max()
-        panel.text(n + 4, end, "LPE + CM: the table ends", fontsize="small", va="center")
+        panel.text(n + 4, end, "the table ends", fontsize="small", va="center")
     text.figure("lengths", figure)
 
 # %% [markdown] tags=["ru", "caption"]
@@ -513,7 +513,7 @@ if ("source", 1) in places:
 
 # %%
 if places:
-    figure, axes = plt.subplots(1, len(places), figsize=(5.5 * len(places), 4), squeeze=False)
+    figure, axes = plt.subplots(1, len(places), figsize=(4.4 * len(places), 3.6), squeeze=False)
     for panel, place in zip(axes[0], places):
         draw_lines(panel, loops, place, "loops")
         panel.axvline(place[1], color="grey", linewidth=0.8, linestyle=":")
@@ -600,9 +600,11 @@ if {("source", 5), ("gpt2", 5)} <= {own[:2] for own in there}:
 
 # %%
 def draw_iterations(axes, own, heights):
-    for (variant, own_b, _), line in own.groupby(["variant", "b", "seed"]):
+    middle = own[own.loops == 5].sort_values("error").groupby("variant").seed
+    middle = middle.agg(lambda seeds: seeds.iloc[len(seeds) // 2])  # the run that has the name
+    for (variant, own_b, seed), line in own.groupby(["variant", "b", "seed"]):
         look = drawing.style(variant) | {"marker": "o", "markersize": 4, "linewidth": 1.2}
-        label = variant if own_b == 5 else None
+        label = variant if own_b == 5 and seed == middle[variant] else None
         axes.plot(line.loops, line.error, **look, label=label, mfc="white" if own_b == 1 else None)
     axes.set(yscale="log", ylabel="squared error / d", xticks=range(1, 6))
     axes.set_ylim(bottom=min(own.error.min(), heights[1]) / 1.7)
