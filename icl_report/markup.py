@@ -22,6 +22,7 @@ from nbformat import NotebookNode
 
 TABLE = {"ru": "Таблица", "en": "Table"}
 IN_ADDRESS = "!$&'()*+,/:;=?@-._~"  # what a fragment may hold beside letters and digits
+DECIMALS = re.compile(r"""((?: |"|ate\()-?\d+\.\d\d)\d+""")  # places: 1/100 of a point will do
 SVG_SIZE = re.compile(r'<svg\b[^>]*\bwidth="([\d.]+)pt"[^>]*\bheight="([\d.]+)pt"')
 
 
@@ -61,7 +62,8 @@ class Chapter:
                 f"a markdown cell tagged {self.language} and caption that ends in <!-- alt: … -->"
             )
         is_svg, size = kind == "image/svg+xml", SVG_SIZE.search(data)
-        encoded = base64.b64encode(data.encode()).decode() if is_svg else "".join(data.split())
+        drawn = DECIMALS.sub(r"\1", " ".join(data.split())).encode()
+        encoded = base64.b64encode(drawn).decode() if is_svg else "".join(data.split())
         shown = {"number": next(self.figures), "src": f"data:{kind};base64,{encoded}"}
         sides = [round(4 / 3 * float(pt)) for pt in size.groups()] if size else ()
         return about | shown | dict(zip(("width", "height"), sides))

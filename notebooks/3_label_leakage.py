@@ -625,7 +625,6 @@ if all(learning.values()):
         for run in own_runs:
             curve, probes = run.table("curves.csv").iloc[3::4], run.table("probes.csv")
             panel.plot(curve.step, curve.target_error, linewidth=1, color=colour)
-            panel.vlines(probes.step, probes.error, probes.pair_hidden, color=colour, linewidth=0.6)
             panel.plot(probes.step, probes.pair_hidden, "o", color=colour, markersize=4)
         panel.set(title=variant, xlabel="step", yscale="log")
     axes[0].set_ylabel("squared error / d")

@@ -287,7 +287,8 @@ def test_a_printed_page_cuts_no_figure(opened, name):
 @pytest.mark.parametrize(
     ("name", "width", "scheme"),
     [
-        ("appendix.ru", 390, "light"),
+        ("report.ru", 390, "light"),
+        pytest.param("appendix.ru", 390, "light", marks=pytest.mark.long),
         pytest.param("appendix.en", 1280, "dark", marks=pytest.mark.long),
     ],
 )
