@@ -88,18 +88,8 @@ def test_a_grid_without_a_folder_is_refused(tmp_path):
     """`out:` with nothing behind it is None to YAML: nobody knows where it was meant to go."""
     grid = tmp_path / "grid.yaml"
     grid.write_text("out:\nnotebooks: {}\n", encoding="utf-8")
-    words = [
-        sys.executable,
-        "-m",
-        "snakemake",
-        "-n",
-        "-c1",
-        "--configfile",
-        str(grid),
-        "--",
-        "grid",
-    ]
-    refused = shell(words)
+    command = f"{sys.executable} -m snakemake -n -c1 --configfile {shlex.quote(str(grid))} -- grid"
+    refused = shell(shlex.split(command))
     assert refused.returncode
     assert "out has no value" in refused.stdout and "Error in line" not in refused.stdout
 

@@ -5,6 +5,7 @@ import hashlib
 import os
 import re
 from html.parser import HTMLParser
+from itertools import count
 
 import jupytext
 import jupytext.cli as jupytext_cli
@@ -14,7 +15,7 @@ from jupytext import TextFileContentsManager
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from icl_core.records import PROJECT
-from icl_report.markup import mathml
+from icl_report.markup import Chapter, mathml
 from icl_report.pages import build
 from icl_report.stored import PLACES, clean, store
 from icl_report.text import RUSSIAN
@@ -32,6 +33,11 @@ def text(language, source):
 
 def shown(data, **metadata):
     return new_output("display_data", data=data, metadata=metadata)
+
+
+def chapter():
+    """One of no page, to set what is given to it."""
+    return Chapter("a", "en", {}, None, count(1), count(1))
 
 
 def example():
@@ -295,6 +301,21 @@ def test_a_table_scrolls_in_a_box_that_a_keyboard_reaches(pages):
 
 def test_no_line_begins_with_a_dash(pages):
     assert "слово\u00a0— дело" in pages["ru"] and "a word\u00a0— a deed" in pages["en"]
+
+
+def test_a_variant_s_name_and_a_formula_s_punctuation_stay_together():
+    said = chapter().html("LPE +\nCM ($b = 1$).")
+    assert "LPE\u00a0+\u00a0CM" in said
+    assert "(\u2060<math" in said and "</math>\u2060)" in said
+
+
+def test_a_figure_on_a_page_keeps_a_hundredth_of_a_point_and_its_scales():
+    path = '<path d="M 1.234567 -8.765432 &#10; L 3 4"/><g transform="translate(6.54321 0)">'
+    drawn = f'{SVG.format("")[:-6]}{path}<g transform="scale(0.015625)"/></g></svg>'
+    output = shown({"image/svg+xml": drawn}, alt="a line")
+    source = chapter().figure(output, "image/svg+xml")["src"].partition("base64,")[2]
+    kept = base64.b64decode(source).decode()
+    assert '"M 1.23 -8.76 ' in kept and "translate(6.54 0)" in kept and "scale(0.015625)" in kept
 
 
 def test_the_same_notebooks_give_the_same_bytes(sources, pages):
