@@ -361,14 +361,14 @@ if both:
 # %% [markdown] tags=["ru"]
 # ### Новые зёрна
 #
-# Выводы автора опираются на три зерна, а обучение с маской — лотерея. Поэтому до новых запусков мы записали пять утверждений о его
+# Выводы автора опираются на три зерна, а обучение с маской удаётся не всегда. Поэтому до новых запусков мы записали пять утверждений о его
 # постановке при $b = 1$ и проверили их на новых зёрнах: семнадцать у вариантов с маской, десять у остальных. Критерии
 # двусторонние, с поправкой Холма на пять; его зёрна в них не входят.
 
 # %% [markdown] tags=["en"]
 # ### New seeds
 #
-# The author’s conclusions rest on three seeds, and training with the mask is a lottery. So before the new runs we wrote
+# The author’s conclusions rest on three seeds, and training with the mask does not always succeed. So before the new runs we wrote
 # down five claims about his setup at $b = 1$ and tested them on new seeds: seventeen of the variants with the mask, ten of
 # the others. Tests are two-sided, with Holm’s correction for five; his seeds take no part.
 
@@ -419,11 +419,11 @@ if seeded:
     stuck = pd.concat(new[name] for name in masked).query("~learns").at_n
     text.say(
         role="caption",
-        ru="Одна маска обучается всегда, но неточно; маска с кодированием намного точнее, если обучается. Сверху новые зёрна постановки "
+        ru="С одной маской обучились все зёрна, но неточно; с кодированием модель намного точнее, если обучилась. Сверху новые зёрна постановки "
         "автора, $b = 1$: точка — запуск, закрашена, если он обучился. Снизу доля запусков, ещё не взлетевших к данному "
         "шагу (оценка Каплана — Мейера). "
         "<!-- alt: Сверху точки по вариантам: без маски у единицы, CM около 0,44, у SPE + CM и LPE + CM две группы, около 0,12 и 0,8; снизу ступенчатые кривые: CM падает до нуля раньше всех, LPE + CM позже всех -->",
-        en="The mask alone always learns, but coarsely; with an encoding it is far more accurate where it learns. Above, new seeds "
+        en="With the mask alone all seeds learned, but coarsely; with an encoding a model is far more accurate where it learned. Above, new seeds "
         "of the author’s setup, $b = 1$: a dot is a run, filled if it learned. Below, the share of runs that have not taken "
         "off by a step (Kaplan and Meier’s estimate). "
         "<!-- alt: Above, dots by variant: without the mask near one, CM near 0.44, SPE + CM and LPE + CM in two groups, near 0.12 and 0.8; below, step curves: CM falls to zero first, LPE + CM last -->",
