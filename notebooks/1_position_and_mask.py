@@ -101,11 +101,11 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 
-from icl_core import records, sampler, training
+from icl_core import records, training
 from icl_core.config import Config
 from icl_core.encodings import MASKS
 from icl_core.initial import initial_model
-from icl_report import drawing, text
+from icl_report import claims, drawing, text
 from icl_report.execute import refuse_unknown
 
 drawing.use_theme()
@@ -585,8 +585,7 @@ if repeated:
     of_all = records.tidy(shown, "curves.csv")
     rings = his_losses.loc[[run.key for run in shown], 100:]
     rings = rings.groupby("variant" if pooled else ["variant", "b", "seed"]).mean()
-    answers = sampler.evaluation_prompts(config).first(config.curve_prompts).answers[:, -1]
-    zero = {"training_loss": 1, "target_error": float(answers.square().mean()) / config.d}
+    zero = {"training_loss": 1, "target_error": claims.zero(setup)}
 
 
 # %%
